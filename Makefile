@@ -1,0 +1,81 @@
+# One command for each thing one does with this tree; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX  ?= /usr/local
+JOBS    ?= $(shell nproc)
+ENV     := . scripts/env.sh &&
+SHAPES  := examples/shapes
+DEMO    := build/demo
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
+PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
+
+.PHONY: help setup setup-test build native go demo test test-gpu bench bench-gpu accuracy \
+        lint fuzz docs update-snapshots generate sanitize install clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+setup: ## get what building needs: compiler, CMake, Go, oneDNN, TensorRT for RTX
+	@scripts/setup/all.sh
+
+setup-test: ## the same and the Python tools that tests compare with
+	@scripts/setup/all.sh test
+
+build: setup native go ## build build/trtact and build/lib
+
+native:
+	@$(ENV) cmake -S . -B build --log-level=WARNING >/dev/null && \
+	  cmake --build build -j $(JOBS) -- --no-print-directory -s | { grep -v '^\[\|^Consolidate' || true; }
+
+go:
+	@$(ENV) go build -trimpath -ldflags "-X main.version=$(VERSION)" -o build/trtact .
+
+demo: build ## the main job on the bundled detector: float ONNX and images in, INT8 engine out
+	@build/trtact build $(SHAPES)/shapes.onnx --int8 --data $(SHAPES)/calib \
+	  --val $(SHAPES)/val.json --val-images $(SHAPES)/val -o $(DEMO)/shapes.engine
+	@build/trtact detect $(SHAPES)/shapes.onnx $(SHAPES)/val/*.jpg --compare $(DEMO)/shapes.onnx -o $(DEMO)/pictures
+
+test: setup-test native go ## all tests; ends with the counts of passed, failed and skipped
+	@scripts/test.sh
+
+test-gpu: setup-test native go ## the tests that need an NVIDIA GPU; fails where there is none
+	@TRTACT_REQUIRE_GPU=1 scripts/test.sh -run 'GPU' ./...
+
+bench: setup-test native go ## our speed and memory beside the peers', with ratios
+	@scripts/bench.sh
+
+bench-gpu: setup-test native go ## the timings that need an NVIDIA GPU
+	@scripts/bench.sh --gpu
+
+accuracy: setup-test native go ## mAP of float, PTQ and the peers' PTQ on COCO images
+	@scripts/accuracy.sh
+
+lint: ## gofmt, go vet, staticcheck
+	@$(ENV) test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go run $(STATICCHECK) ./...
+
+fuzz: ## fuzz every reader of untrusted files for FUZZTIME (default 20s) each
+	@$(ENV) scripts/fuzz.sh $(or $(FUZZTIME),20s)
+
+docs: build ## write the generated parts of docs/ (command reference, operator table)
+	@$(ENV) go generate ./docs/... ./internal/nn/...
+
+update-snapshots: setup-test native go ## accept what the snapshot tests now produce
+	@$(ENV) TRTACT_UPDATE_SNAPSHOTS=1 go test ./...
+
+generate: setup ## regenerate the ONNX message types from our .proto
+	@$(ENV) GOBIN=$$PWD/build/bin go install $(PROTOC_GEN) && PATH=$$PWD/build/bin:$$PATH go generate ./internal/onnx/...
+
+sanitize: setup ## build the native libraries with address and undefined-behaviour sanitizers and run the C++ tests
+	@$(ENV) cmake -S . -B build/asan -DTRTACT_ASAN=ON --log-level=WARNING >/dev/null && \
+	  cmake --build build/asan -j $(JOBS) && ctest --test-dir build/asan --output-on-failure
+
+install: build ## install the program and its libraries under PREFIX (default /usr/local)
+	install -D -m 755 build/trtact $(DESTDIR)$(PREFIX)/bin/trtact
+	DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
+
+clean: ## remove build/ (the download cache stays)
+	rm -rf build

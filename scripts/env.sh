@@ -1,0 +1,18 @@
+# The environment that building and testing need, made by `make setup`.
+# The Makefile sources it before every command; so may you: . scripts/env.sh
+export TRTACT_CACHE=${TRTACT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/trtact}
+_root=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")/.." && pwd)
+
+if _go=$("$_root/scripts/setup/go.sh" --find); then
+    PATH=$(dirname "$_go"):$PATH
+fi
+export PATH GOTOOLCHAIN=local CGO_ENABLED=1
+# Version control is not asked for a stamp: a checkout may be owned by someone else.
+export GOFLAGS=${GOFLAGS:--buildvcs=false}
+
+export ONEDNN_ROOT=${ONEDNN_ROOT:-$TRTACT_CACHE/onednn-3.2.0}
+export TRTACT_LIB=${TRTACT_LIB:-$_root/build/lib}
+if _python=$("$_root/scripts/setup/python.sh" --find); then
+    export TRTACT_PYTHON=${TRTACT_PYTHON:-$_python}
+fi
+unset _root _go _python

@@ -1,0 +1,78 @@
+package report
+
+import (
+	"strings"
+	"testing"
+)
+
+func render(t *testing.T, table *Table, width int) string {
+	t.Helper()
+	var out strings.Builder
+	if err := table.Write(&out, width); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestTableAligns(t *testing.T) {
+	table := NewTable("model", ">ms", "note")
+	table.Add("yolov5n", "7.25", "float")
+	table.Add("größer", "12.50", "")
+	table.Add("検出", "3")
+	want := `model       ms  note
+yolov5n   7.25  float
+größer   12.50
+検出         3
+`
+	if got := render(t, table, 80); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestTableWithoutTitles(t *testing.T) {
+	table := NewTable("", "")
+	table.Add("a", "b")
+	if got := render(t, table, 80); got != "a  b\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A narrow table breaks cells over lines, keeps numbers whole and loses nothing.
+func TestTableWraps(t *testing.T) {
+	table := NewTable("name", ">bytes", "reason")
+	table.Add("conv1", "1234567", "grouped convolution with eight channels in each group stays float")
+	got := render(t, table, 40)
+	want := `name     bytes  reason
+conv1  1234567  grouped convolution with
+                eight channels in each
+                group stays float
+`
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestTableBreaksEndlessWord(t *testing.T) {
+	table := NewTable("path", "x")
+	table.Add(strings.Repeat("a", 50), "y")
+	got := render(t, table, 30)
+	for _, line := range strings.Split(got, "\n") {
+		if Width(line) > 30 {
+			t.Errorf("line of %d columns: %q", Width(line), line)
+		}
+	}
+	if strings.Count(got, "a") != 51 { // with the "a" of "path"
+		t.Errorf("characters were lost:\n%s", got)
+	}
+}
+
+func TestWidth(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want int
+	}{{"", 0}, {"abc", 3}, {"µs", 2}, {"検出", 4}, {"e\u0301", 1}, {"\x1b", 0}, {"🚗", 2}, {"│─", 2}} {
+		if got := Width(c.text); got != c.want {
+			t.Errorf("Width(%q) = %d, want %d", c.text, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+// Package stats summarises repeated measurements of one time: what a benchmark
+// prints.
+package stats
+
+import (
+	"math"
+	"sort"
+)
+
+// Summary describes a sample, in the sample's own unit.
+type Summary struct {
+	Count  int     `json:"count"`
+	Min    float64 `json:"min"`
+	Mean   float64 `json:"mean"`
+	Median float64 `json:"median"`
+	P90    float64 `json:"p90"`
+	P95    float64 `json:"p95"`
+	P99    float64 `json:"p99"`
+	Max    float64 `json:"max"`
+	StdDev float64 `json:"stddev"` // with Count-1; 0 for fewer than two
+	CV     float64 `json:"cv"`     // coefficient of variation, StdDev/Mean
+}
+
+// Summarise describes sample, which stays as it is. An empty sample gives the
+// zero Summary.
+func Summarise(sample []float64) Summary {
+	if len(sample) == 0 {
+		return Summary{}
+	}
+	sorted := append([]float64(nil), sample...)
+	sort.Float64s(sorted)
+	s := Summary{
+		Count:  len(sorted),
+		Min:    sorted[0],
+		Median: Percentile(sorted, 50),
+		P90:    Percentile(sorted, 90),
+		P95:    Percentile(sorted, 95),
+		P99:    Percentile(sorted, 99),
+		Max:    sorted[len(sorted)-1],
+	}
+	s.Mean, s.StdDev = meanStdDev(sorted)
+	if s.Mean != 0 {
+		s.CV = s.StdDev / s.Mean
+	}
+	return s
+}
+
+// Percentile is the value below which p percent of sorted (ascending, not
+// empty) lie, linearly interpolated between neighbours as numpy.percentile
+// does; p is clipped to 0..100.
+func Percentile(sorted []float64, p float64) float64 {
+	p = math.Max(0, math.Min(100, p))
+	at := p / 100 * float64(len(sorted)-1)
+	low := int(at)
+	if low >= len(sorted)-1 {
+		return sorted[len(sorted)-1]
+	}
+	return sorted[low] + (at-float64(low))*(sorted[low+1]-sorted[low])
+}
+
+// meanStdDev runs Welford's recurrence, which does not lose the small spread of
+// large values as a difference of sums does.
+func meanStdDev(values []float64) (mean, stdDev float64) {
+	var m2 float64
+	for i, v := range values {
+		d := v - mean
+		mean += d / float64(i+1)
+		m2 += d * (v - mean)
+	}
+	if len(values) > 1 {
+		stdDev = math.Sqrt(m2 / float64(len(values)-1))
+	}
+	return mean, stdDev
+}

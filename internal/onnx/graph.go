@@ -86,7 +86,8 @@ type Model struct {
 	Path     string // where it was loaded from; "" when made in memory
 	SHA256   string // of the file's bytes, hexadecimal
 	IR       int64
-	Opset    int // version of the default operator set
+	Opset    int            // version of the default operator set
+	Domains  map[string]int // versions of other operator sets, by domain; nil for none
 	Producer string
 	Metadata map[string]string // metadata_props
 	// WasFloat16 is set when the file held float16 tensors, now float32.

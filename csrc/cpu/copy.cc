@@ -1,0 +1,194 @@
+// Moving data: strided copies of row-major tensors (Transpose, Slice, Concat,
+// Expand, Pad, Tile, ... are all lists of them), moves of channels between
+// blocked tensors (Concat, Split, Slice, channel shuffle on the channel axis),
+// and the change of layout.
+#include <algorithm>
+#include <cstring>
+
+#include "onednn.h"
+
+namespace trtact::cpu {
+namespace {
+
+class Copy : public Op {
+ public:
+  explicit Copy(const Desc& d) : size_(elements(d.out(0))) {
+    const auto& p = d.params<trtact_copy>();
+    fill_ = p.fill != 0;
+    value_ = p.value;
+    for (int i = 0; i < p.n_parts; i++) add(d, p.parts[i]);
+  }
+  void run(const Args& args) const override {
+    if (fill_) std::fill(args.out[0], args.out[0] + size_, value_);
+    for (const auto& part : parts_) run_part(part, args.in[part.input], args.out[0]);
+  }
+
+ private:
+  void add(const Desc& d, const trtact_copy_part& part) {
+    require(d.in(part.input).layout == TRTACT_PLAIN && d.out(0).layout == TRTACT_PLAIN,
+            "copy: tensors must be row-major");
+    trtact_copy_part merged = part;
+    merged.rank = 0;
+    int64_t in_low = part.in_offset, in_high = part.in_offset;
+    int64_t out_low = part.out_offset, out_high = part.out_offset;
+    for (int i = 0; i < part.rank; i++) {
+      const int64_t n = part.dims[i];
+      if (n == 0) return;
+      (part.in_stride[i] < 0 ? in_low : in_high) += (n - 1) * part.in_stride[i];
+      (part.out_stride[i] < 0 ? out_low : out_high) += (n - 1) * part.out_stride[i];
+      if (n == 1) continue;
+      int& r = merged.rank;
+      if (r > 0 && merged.in_stride[r - 1] == part.in_stride[i] * n &&
+          merged.out_stride[r - 1] == part.out_stride[i] * n) {
+        merged.dims[r - 1] *= n;
+      } else {
+        merged.dims[r++] = n;
+      }
+      merged.in_stride[r - 1] = part.in_stride[i];
+      merged.out_stride[r - 1] = part.out_stride[i];
+    }
+    require(in_low >= 0 && in_high < elements(d.in(part.input)), "copy: reads outside its input");
+    require(out_low >= 0 && out_high < size_, "copy: writes outside its output");
+    if (merged.rank == 0) {
+      merged.rank = 1;
+      merged.dims[0] = 1;
+      merged.in_stride[0] = merged.out_stride[0] = 1;
+    }
+    parts_.push_back(merged);
+  }
+
+  static void run_part(const trtact_copy_part& p, const float* x, float* y) {
+    const int last = p.rank - 1;
+    const int64_t inner = p.dims[last], si = p.in_stride[last], so = p.out_stride[last];
+    int64_t rows = 1;
+    for (int i = 0; i < last; i++) rows *= p.dims[i];
+    parallel(rows, std::max<int64_t>(1, kGrain / inner), [&](int64_t from, int64_t to) {
+      for (int64_t r = from; r < to; r++) {
+        int64_t at_in = p.in_offset, at_out = p.out_offset, rest = r;
+        for (int i = last - 1; i >= 0; i--) {
+          const int64_t k = rest % p.dims[i];
+          rest /= p.dims[i];
+          at_in += k * p.in_stride[i];
+          at_out += k * p.out_stride[i];
+        }
+        const float* a = x + at_in;
+        float* b = y + at_out;
+        if (si == 1 && so == 1)
+          std::memcpy(b, a, inner * sizeof(float));
+        else if (si == 0 && so == 1)
+          std::fill(b, b + inner, *a);
+        else
+          for (int64_t i = 0; i < inner; i++) b[i * so] = a[i * si];
+      }
+    });
+  }
+
+  int64_t size_;
+  bool fill_ = false;
+  float value_ = 0;
+  std::vector<trtact_copy_part> parts_;
+};
+
+class Channels : public Op {
+ public:
+  explicit Channels(const Desc& d) : out_(d.out(0)) {
+    const auto& p = d.params<trtact_channels>();
+    require(out_.blocked, "channels: the output must be blocked");
+    for (int i = 0; i < d.raw.n_inputs; i++) {
+      in_.emplace_back(d.in(i));
+      require(in_[i].blocked && in_[i].space == out_.space && in_[i].n == out_.n,
+              "channels: an input differs from the output in more than channels");
+    }
+    for (int i = 0; i < p.n_runs; i++) add(p.runs[i]);
+  }
+  void run(const Args& args) const override {
+    const int64_t space = out_.space;
+    parallel(static_cast<int64_t>(pieces_.size()) * out_.n,
+             std::max<int64_t>(1, kGrain / (space * kBlock)), [&](int64_t from, int64_t to) {
+               for (int64_t i = from; i < to; i++) {
+                 const int64_t n = i / static_cast<int64_t>(pieces_.size());
+                 const Piece& p = pieces_[i % pieces_.size()];
+                 const View& in = in_[p.input];
+                 const float* x =
+                     args.in[p.input] + ((n * in.blocks + p.from / kBlock) * space) * kBlock + p.from % kBlock;
+                 float* y = args.out[0] + ((n * out_.blocks + p.to / kBlock) * space) * kBlock + p.to % kBlock;
+                 move(x, y, space, p.count);
+               }
+             });
+    if (out_.padded()) clear_padding(args.out[0]);
+  }
+
+ private:
+  // A piece lies within one block of the input and one of the output.
+  struct Piece {
+    int32_t input;
+    int64_t from, to, count;
+  };
+
+  void add(const trtact_channel_run& r) {
+    require(r.input >= 0 && r.input < static_cast<int32_t>(in_.size()), "channels: no such input");
+    require(r.from >= 0 && r.to >= 0 && r.count >= 0 && r.from + r.count <= in_[r.input].c &&
+                r.to + r.count <= out_.c,
+            "channels: a run leaves its tensor");
+    for (int64_t done = 0; done < r.count;) {
+      const int64_t from = r.from + done, to = r.to + done;
+      const int64_t count =
+          std::min({r.count - done, kBlock - from % kBlock, kBlock - to % kBlock});
+      pieces_.push_back({r.input, from, to, count});
+      done += count;
+    }
+  }
+
+  static void move(const float* x, float* y, int64_t space, int64_t count) {
+    if (count == kBlock) {
+      std::memcpy(y, x, space * kBlock * sizeof(float));
+      return;
+    }
+    const auto fixed = [&](auto n) {
+      for (int64_t s = 0; s < space; s++)
+        std::memcpy(y + s * kBlock, x + s * kBlock, decltype(n)::value * sizeof(float));
+    };
+    if (count == 8) return fixed(std::integral_constant<int, 8>{});
+    if (count == 4) return fixed(std::integral_constant<int, 4>{});
+    if (count == 2) return fixed(std::integral_constant<int, 2>{});
+    if (count == 1) return fixed(std::integral_constant<int, 1>{});
+    for (int64_t s = 0; s < space; s++)
+      for (int64_t l = 0; l < count; l++) y[s * kBlock + l] = x[s * kBlock + l];
+  }
+
+  void clear_padding(float* y) const {
+    const int64_t used = out_.used(out_.blocks - 1);
+    for (int64_t n = 0; n < out_.n; n++) {
+      float* block = y + ((n + 1) * out_.blocks - 1) * out_.space * kBlock;
+      for (int64_t s = 0; s < out_.space; s++)
+        for (int64_t l = used; l < kBlock; l++) block[s * kBlock + l] = 0;
+    }
+  }
+
+  View out_;
+  std::vector<View> in_;
+  std::vector<Piece> pieces_;
+};
+
+class Reorder : public Op {
+ public:
+  explicit Reorder(const Desc& d) {
+    require(same_dims(d.in(0), d.out(0)), "reorder: shapes differ");
+    reordering_ = Reordering(desc_of(d.in(0)), desc_of(d.out(0)));
+    workspace_bytes = aligned(reordering_.scratch_bytes());
+  }
+  void run(const Args& args) const override {
+    reordering_.run(args.in[0], args.out[0], args.workspace);
+  }
+
+ private:
+  Reordering reordering_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_copy(const Desc& d) { return std::make_unique<Copy>(d); }
+std::unique_ptr<Op> make_channels(const Desc& d) { return std::make_unique<Channels>(d); }
+std::unique_ptr<Op> make_reorder(const Desc& d) { return std::make_unique<Reorder>(d); }
+
+}  // namespace trtact::cpu

@@ -1,0 +1,128 @@
+// What every operator of the CPU backend is made of: the shape of a tensor in
+// memory, the Op base class, and the table of factories in table.cc.
+//
+// To add an operator: an entry in compute.h, one file here (or a line in the
+// file of its family) and a line in table.cc.
+#pragma once
+
+#include <omp.h>
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "trtact/compute.h"
+
+namespace trtact::cpu {
+
+#if defined(__AVX512F__)
+constexpr int64_t kBlock = 16;
+#else
+constexpr int64_t kBlock = 8;
+#endif
+
+constexpr size_t kAlignment = 64;
+
+// A tensor's memory, seen as [n][channel blocks][space][lanes]. A PLAIN tensor
+// has lanes 1 and as many blocks as channels, so code over this view serves both
+// layouts.
+struct View {
+  int64_t n = 1, c = 1, space = 1; // logical
+  int64_t blocks = 1, lanes = 1;
+  bool blocked = false;
+
+  explicit View(const trtact_tensor& t) : blocked(t.layout == TRTACT_BLOCKED) {
+    if (t.rank > 0) n = t.dims[0];
+    if (t.rank > 1) c = t.dims[1];
+    for (int i = 2; i < t.rank; i++) space *= t.dims[i];
+    lanes = blocked ? kBlock : 1;
+    blocks = (c + lanes - 1) / lanes;
+  }
+  // Elements in memory, padding lanes included.
+  int64_t stored() const { return n * blocks * space * lanes; }
+  int64_t logical() const { return n * c * space; }
+  // Lanes of block b that hold channels.
+  int64_t used(int64_t b) const { return b + 1 < blocks ? lanes : c - b * lanes; }
+  bool padded() const { return blocks * lanes != c; }
+};
+
+inline int64_t elements(const trtact_tensor& t) {
+  int64_t n = 1;
+  for (int i = 0; i < t.rank; i++) n *= t.dims[i];
+  return n;
+}
+
+inline bool same_dims(const trtact_tensor& a, const trtact_tensor& b) {
+  if (a.rank != b.rank) return false;
+  for (int i = 0; i < a.rank; i++)
+    if (a.dims[i] != b.dims[i]) return false;
+  return true;
+}
+
+[[noreturn]] inline void fail(const std::string& what) { throw std::runtime_error(what); }
+inline void require(bool condition, const char* what) {
+  if (!condition) fail(what);
+}
+
+// The addresses of one run.
+struct Args {
+  const float* const* in;
+  float* const* out;
+  char* workspace;
+};
+
+class Op {
+ public:
+  virtual ~Op() = default;
+  virtual void run(const Args& args) const = 0;
+  size_t workspace_bytes = 0;
+  std::string info;
+};
+
+// An op's description with the parameters checked and typed.
+struct Desc {
+  const trtact_op_desc& raw;
+  int threads;
+
+  const trtact_tensor& in(int i) const {
+    require(i < raw.n_inputs, "operator has too few inputs");
+    return raw.inputs[i];
+  }
+  const trtact_tensor& out(int i) const {
+    require(i < raw.n_outputs, "operator has too few outputs");
+    return raw.outputs[i];
+  }
+  const float* constant(int i) const {
+    return raw.constants && i < raw.n_inputs ? raw.constants[i] : nullptr;
+  }
+  template <class P>
+  const P& params() const {
+    require(raw.params && raw.params_size == sizeof(P),
+            "operator parameters have the wrong size: header and library differ");
+    return *static_cast<const P*>(raw.params);
+  }
+};
+
+using Factory = std::unique_ptr<Op> (*)(const Desc&);
+Factory find_factory(int32_t kind); // nullptr when unknown
+
+// Splits [0, n) over the threads that the current run may use.
+template <class F>
+inline void parallel(int64_t n, int64_t grain, const F& f) {
+  const int threads = static_cast<int>(
+      std::min<int64_t>(omp_get_max_threads(), n / (grain > 0 ? grain : 1)));
+  if (threads <= 1) {
+    f(int64_t{0}, n);
+    return;
+  }
+#pragma omp parallel num_threads(threads)
+  {
+    const int64_t t = omp_get_thread_num(), all = omp_get_num_threads();
+    f(n * t / all, n * (t + 1) / all);
+  }
+}
+constexpr int64_t kGrain = 16384; // elements worth a thread of their own
+
+}  // namespace trtact::cpu

@@ -66,3 +66,17 @@ func NodeTests(t testing.TB) string {
 import os, onnx.backend.test
 print(os.path.join(os.path.dirname(onnx.backend.test.__file__), "data", "node"))`))
 }
+
+// Libraries makes sure that the built native libraries are found: TRTACT_LIB, or
+// build/lib of the checkout.
+func Libraries(t testing.TB) {
+	t.Helper()
+	if os.Getenv("TRTACT_LIB") != "" {
+		return
+	}
+	dir := filepath.Join(Root(), "build", "lib")
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatalf("the native libraries are not built: run `make build` (%v)", err)
+	}
+	t.Setenv("TRTACT_LIB", dir)
+}

@@ -12,7 +12,7 @@ func (n *Node) String() string {
 	if n.Domain != "" {
 		op = n.Domain + "." + op
 	}
-	return fmt.Sprintf("node %q (%s)", n.Name, op)
+	return fmt.Sprintf("node %s (%s)", quoted(n.Name), op)
 }
 
 // Int is an integer attribute, def where the node has none of that name or it

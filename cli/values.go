@@ -1,0 +1,105 @@
+// Values that flags have in common: sizes, targets, names from a fixed list,
+// files that must exist.
+
+package cli
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"trtact/internal/fault"
+)
+
+// choices is the fixed list of values of the flag name, whatever command has
+// it; nil when the flag takes any value.
+func choices(flag string) []string {
+	switch flag {
+	case "log-format":
+		return []string{"text", "json"}
+	case "family":
+		return []string{"auto", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet", "nanodet", "fastestdet", "yolofastest", "none"}
+	case "backend":
+		return []string{"auto", "tensorrt", "rtx"}
+	case "onnx-weights":
+		return []string{"float", "int8"}
+	}
+	return nil
+}
+
+// maxSide bounds a picture's side: above it no detector of the families works,
+// and the memory asked for would be a mistake.
+const maxSide = 16384
+
+// parseSize reads "HxW" or one number for both, in pixels.
+func parseSize(text string) (height, width int, err error) {
+	h, w, two := strings.Cut(strings.ToLower(text), "x")
+	if !two {
+		w = h
+	}
+	height, herr := strconv.Atoi(h)
+	width, werr := strconv.Atoi(w)
+	if herr != nil || werr != nil {
+		return 0, 0, fmt.Errorf("size %q: expected HxW such as 640x640, or one number", text)
+	}
+	if height < 1 || width < 1 || height > maxSide || width > maxSide {
+		return 0, 0, fmt.Errorf("size %q: each side must be from 1 to %d", text, maxSide)
+	}
+	return height, width, nil
+}
+
+var targetForm = regexp.MustCompile(`^sm_([1-9][0-9]{1,2})$`)
+
+// parseTargets reads "sm_75,sm_86" into compute capabilities 75, 86: ascending,
+// each once.
+func parseTargets(text string) ([]int, error) {
+	seen := map[int]bool{}
+	var targets []int
+	for _, word := range strings.Split(text, ",") {
+		m := targetForm.FindStringSubmatch(strings.ToLower(strings.TrimSpace(word)))
+		if m == nil {
+			return nil, fmt.Errorf("target %q: expected compute capabilities such as sm_75,sm_86", word)
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			return nil, err
+		}
+		if !seen[n] {
+			seen[n] = true
+			targets = append(targets, n)
+		}
+	}
+	sort.Ints(targets)
+	return targets, nil
+}
+
+func parseDuration(text string) (time.Duration, error) { return time.ParseDuration(text) }
+
+// needFile checks that path is a file that can be opened, before anything long
+// begins. What path is the argument of is for the message.
+func needFile(what, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fault.BadInput(fmt.Errorf("%s: %w", what, err))
+	}
+	if info.IsDir() {
+		return fault.BadInput(fmt.Errorf("%s: %s is a folder, expected a file", what, path))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fault.BadInput(fmt.Errorf("%s: %w", what, err))
+	}
+	return f.Close()
+}
+
+// needPath checks that path exists, file or folder.
+func needPath(what, path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return fault.BadInput(fmt.Errorf("%s: %w", what, err))
+	}
+	return nil
+}

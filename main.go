@@ -1,0 +1,11 @@
+// Command trtact turns a trained detector (ONNX) and a folder of pictures into
+// a TensorRT INT8 engine and measures what that costs in accuracy.
+package main
+
+import (
+	"os"
+
+	"trtact/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args)) }

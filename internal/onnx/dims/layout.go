@@ -409,3 +409,47 @@ func SpaceToDepth(in []int, block int64) ([]int, error) {
 	}
 	return out, nil
 }
+
+// ReduceAxes are the axes a reduction runs over: the given ones, or all where
+// none are given, unless noop says that none means none.
+func ReduceAxes(list []int64, rank int, noop bool) ([]int, error) {
+	if len(list) > 0 {
+		return Axes(list, rank)
+	}
+	if noop {
+		return []int{}, nil
+	}
+	all := make([]int, rank)
+	for i := range all {
+		all[i] = i
+	}
+	return all, nil
+}
+
+// Pads sorts a Pad's list (all beginnings, then all ends, of the given axes;
+// nil for all axes) by axis.
+func Pads(pads, axes []int64, rank int) (begin, end []int, err error) {
+	begin, end = make([]int, rank), make([]int, rank)
+	if axes == nil {
+		axes = make([]int64, rank)
+		for i := range axes {
+			axes[i] = int64(i)
+		}
+	}
+	if len(pads) != 2*len(axes) {
+		return nil, nil, fmt.Errorf("%d pads for %d axes", len(pads), len(axes))
+	}
+	if _, err := Axes(axes, rank); err != nil {
+		return nil, nil, err
+	}
+	for i, a := range axes {
+		axis, _ := Axis(a, rank)
+		for _, p := range []int64{pads[i], pads[i+len(axes)]} {
+			if p < -math.MaxInt32 || p > math.MaxInt32 {
+				return nil, nil, fmt.Errorf("padding by %d", p)
+			}
+		}
+		begin[axis], end[axis] = int(pads[i]), int(pads[i+len(axes)])
+	}
+	return begin, end, nil
+}

@@ -1,0 +1,349 @@
+// The automatic choice: what the methods promise on histograms is one thing, what
+// the detector's outputs lose is another, so the choice is made by simulating
+// the quantised model on a few calibration images. First the best method for all
+// tensors; then, as far as the budget goes, another method for single groups,
+// those with most rounding noise first. Everything is in a fixed order, so the
+// same images give the same plan.
+package calib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"strings"
+
+	"trtact/internal/onnx"
+)
+
+// Simulator runs a plan's quantised model.
+type Simulator interface {
+	// Error is the relative L2 error of each head of the model against the
+	// float model, over the first so many calibration images.
+	Error(ctx context.Context, p *Plan, images int) (perHead []float64, err error)
+}
+
+// Score is one figure for the errors of all heads: their geometric mean, so that
+// halving the error of one head counts the same whichever it is. A head that is
+// not a number makes the score infinite.
+func Score(perHead []float64) float64 {
+	if len(perHead) == 0 {
+		return math.Inf(1)
+	}
+	sum := 0.0
+	for _, e := range perHead {
+		if math.IsNaN(e) || math.IsInf(e, 0) || e < 0 {
+			return math.Inf(1)
+		}
+		sum += math.Log(math.Max(e, 1e-12))
+	}
+	return math.Exp(sum / float64(len(perHead)))
+}
+
+// AutoOptions bounds the search. The zero value means the defaults.
+type AutoOptions struct {
+	// Candidates are the methods tried on the whole model; default
+	// DefaultCandidates.
+	Candidates []Method
+	// Images is how many images each trial runs; default 16.
+	Images int
+	// Budget is the number of trials in all, at least one per candidate; default
+	// the candidates plus 24.
+	Budget int
+	// Progress, if set, hears of every trial.
+	Progress func(Trial)
+}
+
+// DefaultCandidates are the methods that won on one detector or another; the
+// others never did.
+func DefaultCandidates() []Method {
+	return []Method{
+		AbsMax, MeanAbsMax, Percentile(99.9), Percentile(99.99), Percentile(99.999),
+		MeanPercentile(99.9), MeanPercentile(99.99), MeanPercentile(99.999), MSE,
+	}
+}
+
+// Trial is one plan that was simulated.
+type Trial struct {
+	Method  Method
+	Tensors []string // what the method was tried on; nil for everything
+	Errors  []float64
+	Score   float64
+	Kept    bool
+}
+
+// Auto gives a copy of p, which Place made, with the scales that lose least at
+// the heads, and every trial made on the way.
+func Auto(ctx context.Context, sim Simulator, p *Plan, stats map[string]*Statistics, opt AutoOptions) (*Plan, []Trial, error) {
+	if len(opt.Candidates) == 0 {
+		opt.Candidates = DefaultCandidates()
+	}
+	if opt.Images <= 0 {
+		opt.Images = 16
+	}
+	if opt.Budget <= 0 {
+		opt.Budget = len(opt.Candidates) + 24
+	}
+	s := &search{ctx: ctx, sim: sim, stats: stats, opt: opt}
+	best, err := s.whole(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	if best, err = s.refine(best); err != nil {
+		return nil, nil, err
+	}
+	best.Method = "auto: " + best.methodSummary()
+	return best, s.trials, nil
+}
+
+// search is the state of one Auto call.
+type search struct {
+	ctx    context.Context
+	sim    Simulator
+	stats  map[string]*Statistics
+	opt    AutoOptions
+	trials []Trial
+	score  float64 // of the best plan so far
+}
+
+func (s *search) try(p *Plan, m Method, tensors []string) (float64, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	errs, err := s.sim.Error(s.ctx, p, s.opt.Images)
+	if err != nil {
+		return 0, fmt.Errorf("simulate the plan with method %s: %w", m, err)
+	}
+	score := Score(errs)
+	s.trials = append(s.trials, Trial{Method: m, Tensors: tensors, Errors: errs, Score: score})
+	return score, nil
+}
+
+// settle marks the last trial and reports it.
+func (s *search) settle(kept bool) {
+	t := &s.trials[len(s.trials)-1]
+	t.Kept = kept
+	if s.opt.Progress != nil {
+		s.opt.Progress(*t)
+	}
+}
+
+// whole tries each candidate on all tensors.
+func (s *search) whole(p *Plan) (*Plan, error) {
+	var best *Plan
+	s.score = math.Inf(1)
+	for _, m := range s.opt.Candidates {
+		q := p.Clone()
+		if err := q.Assign(s.stats, m); err != nil {
+			return nil, err
+		}
+		score, err := s.try(q, m, nil)
+		if err != nil {
+			return nil, err
+		}
+		better := score < s.score
+		if better {
+			best, s.score = q, score
+		}
+		s.settle(better)
+	}
+	if best == nil {
+		return nil, errors.New("calibrate: every method gave outputs that are not finite; check that the float model's outputs are")
+	}
+	return best, nil
+}
+
+// minGain is the relative improvement of the score below which a change to a
+// single group is not kept: less is luck with the images of the trial.
+const minGain = 0.01
+
+// minScaleChange is the ratio between two scales below which trying the other
+// cannot matter.
+const minScaleChange = 1.05
+
+// refine tries other methods on single groups, noisiest first, until the budget
+// is spent.
+func (s *search) refine(best *Plan) (*Plan, error) {
+	for _, u := range byNoise(best, s.stats) {
+		first := best.Sites[u.sites[0]]
+		tensors := make([]string, len(u.sites))
+		for k, i := range u.sites {
+			tensors[k] = best.Sites[i].Tensor
+		}
+		tried := []float32{first.Scale}
+		for _, m := range s.opt.Candidates {
+			if len(s.trials) >= s.opt.Budget {
+				return best, nil
+			}
+			q := best.Clone()
+			if err := q.assignUnit(u, s.stats, m); err != nil {
+				return nil, err
+			}
+			scale := q.Sites[u.sites[0]].Scale
+			if alike(scale, tried) {
+				continue
+			}
+			tried = append(tried, scale)
+			score, err := s.try(q, m, tensors)
+			if err != nil {
+				return nil, err
+			}
+			better := score < s.score*(1-minGain)
+			if better {
+				best, s.score = q, score
+			}
+			s.settle(better)
+		}
+	}
+	return best, nil
+}
+
+func alike(scale float32, others []float32) bool {
+	for _, o := range others {
+		if scale < o*minScaleChange && o < scale*minScaleChange {
+			return true
+		}
+	}
+	return false
+}
+
+// byNoise sorts the units of a plan by the share of their energy that is lost to
+// rounding and clipping, largest first.
+func byNoise(p *Plan, stats map[string]*Statistics) []unit {
+	list := p.units()
+	noise := make(map[int]float64, len(list)) // by first site
+	for _, u := range list {
+		for _, i := range u.sites {
+			s := &p.Sites[i]
+			noise[u.sites[0]] = math.Max(noise[u.sites[0]], relativeNoise(&stats[s.Tensor].Histogram, float64(s.Scale)))
+		}
+	}
+	sort.SliceStable(list, func(a, b int) bool { return noise[list[a].sites[0]] > noise[list[b].sites[0]] })
+	return list
+}
+
+// relativeNoise is the expected squared error over the mean square of the values.
+func relativeNoise(h *Histogram, scale float64) float64 {
+	if h.Upper == 0 {
+		return 0
+	}
+	w := h.Width()
+	var square float64
+	for i, c := range h.Counts {
+		x := (float64(i) + 0.5) * w
+		square += float64(c) * x * x
+	}
+	return meanSquaredError(h, scale) / (square / float64(h.Total()))
+}
+
+// methodSummary lists the methods in use with how many tensors each has.
+func (p *Plan) methodSummary() string {
+	count := map[string]int{}
+	for _, s := range p.Sites {
+		count[s.Method]++
+	}
+	var names []string
+	for m := range count {
+		names = append(names, m)
+	}
+	sort.Slice(names, func(a, b int) bool {
+		if count[names[a]] != count[names[b]] {
+			return count[names[a]] > count[names[b]]
+		}
+		return names[a] < names[b]
+	})
+	for i, m := range names {
+		if len(names) > 1 {
+			names[i] = fmt.Sprintf("%s (%d)", m, count[m])
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// Gain is what leaving one layer float brings.
+type Gain struct {
+	Node   string
+	Op     string
+	Errors []float64 // per head, with this layer float
+	Score  float64
+	// Factor is the score with this layer float over the score without: 0.8
+	// means a fifth of the error is this layer's.
+	Factor float64
+}
+
+// RankSkips simulates the plan once per quantised layer with that layer left
+// float, and gives the layers by how much that helps, most first. With more
+// layers than budget, those with the noisiest inputs are simulated; budget 0
+// means all.
+func RankSkips(ctx context.Context, sim Simulator, g *onnx.Graph, p *Plan, stats map[string]*Statistics, images, budget int) ([]Gain, error) {
+	base, err := sim.Error(ctx, p, images)
+	if err != nil {
+		return nil, fmt.Errorf("simulate the plan: %w", err)
+	}
+	baseScore := Score(base)
+	weighted := map[string]string{} // name -> op
+	for _, n := range g.Nodes {
+		if isWeighted(n.Op) {
+			weighted[n.Name] = n.Op
+		}
+	}
+	var names []string
+	for _, u := range byNoise(p, stats) {
+		for _, i := range u.sites {
+			for _, c := range p.Sites[i].Consumers {
+				if weighted[c] != "" {
+					names = append(names, c)
+				}
+			}
+		}
+	}
+	if budget > 0 && len(names) > budget {
+		names = names[:budget]
+	}
+	var gains []Gain
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		q := p.Clone()
+		q.Skip(name, weighted[name], "trial")
+		errs, err := sim.Error(ctx, q, images)
+		if err != nil {
+			return nil, fmt.Errorf("simulate the plan without node %q: %w", name, err)
+		}
+		score := Score(errs)
+		gains = append(gains, Gain{Node: name, Op: weighted[name], Errors: errs, Score: score, Factor: score / baseScore})
+	}
+	sort.SliceStable(gains, func(a, b int) bool { return gains[a].Score < gains[b].Score })
+	return gains, nil
+}
+
+// FallBack leaves layers float, most helpful first by a ranking of RankSkips,
+// until the score is at most target or limit layers are out. A layer whose
+// removal does not lower the score is put back. It gives the new plan and its
+// score.
+func FallBack(ctx context.Context, sim Simulator, p *Plan, ranking []Gain, images int, target float64, limit int) (*Plan, float64, error) {
+	errs, err := sim.Error(ctx, p, images)
+	if err != nil {
+		return nil, 0, fmt.Errorf("simulate the plan: %w", err)
+	}
+	best, score := p.Clone(), Score(errs)
+	out := 0
+	for _, r := range ranking {
+		if score <= target || out >= limit {
+			break
+		}
+		q := best.Clone()
+		q.Skip(r.Node, r.Op, fmt.Sprintf("left float to save accuracy: the error at the heads falls to %.3g of it without this layer", r.Factor))
+		errs, err := sim.Error(ctx, q, images)
+		if err != nil {
+			return nil, 0, fmt.Errorf("simulate the plan without node %q: %w", r.Node, err)
+		}
+		if s := Score(errs); s < score {
+			best, score = q, s
+			out++
+		}
+	}
+	return best, score, nil
+}

@@ -8,4 +8,7 @@ import (
 	"trtact/cli"
 )
 
-func main() { os.Exit(cli.Main(os.Args)) }
+// version is what version control calls this tree; the Makefile sets it.
+var version string
+
+func main() { os.Exit(cli.Main(os.Args, version)) }

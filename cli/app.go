@@ -26,6 +26,7 @@ type Streams struct {
 	Out    io.Writer
 	Err    io.Writer
 	Getenv func(name string) string
+	Build  string // what version control calls the tree this was built from
 }
 
 // session is one run of the program: its streams and global options.
@@ -36,15 +37,17 @@ type session struct {
 	screen *report.Screen
 	width  int // columns of standard output
 	log    *slog.Logger
+	build  string
 	globals
 }
 
 // Main runs the program with the process's arguments, streams and signals and
-// returns its exit code.
-func Main(args []string) int {
+// returns its exit code. build is what version control calls the program's
+// source.
+func Main(args []string, build string) int {
 	ctx, stop := withInterrupt(context.Background(), os.Stderr)
 	defer stop()
-	return Run(ctx, args, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv})
+	return Run(ctx, args, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Build: build})
 }
 
 // Run runs the program with args (the program's name first) and returns its
@@ -56,6 +59,7 @@ func Run(ctx context.Context, args []string, std Streams) (code int) {
 		in:     std.In,
 		screen: report.NewScreen(std.Err, std.Getenv),
 		width:  report.Columns(std.Out, std.Getenv),
+		build:  std.Build,
 	}
 	s.log = report.NewLogger(s.screen, slog.LevelInfo, false, s.screen.Color)
 	defer func() {

@@ -15,6 +15,7 @@ const (
 func (s *session) commands() []*urfave.Command {
 	list := []*urfave.Command{
 		s.gpuCommand(),
+		s.doctorCommand(),
 		s.completionCommand(),
 		s.versionCommand(),
 	}

@@ -1,0 +1,166 @@
+// trtact doctor: which of the libraries this program can use are on this
+// machine, and for each that is not, what is lost and how to get it.
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"trtact/cuda"
+	"trtact/internal/compute"
+	"trtact/internal/gpu"
+	"trtact/internal/report"
+)
+
+// part is one thing that doctor looks for.
+type part struct {
+	Name    string `json:"name"`
+	Found   bool   `json:"found"`
+	Version string `json:"version,omitempty"`
+	Path    string `json:"path,omitempty"`
+	Problem string `json:"problem,omitempty"` // why what is there cannot be used
+	For     string `json:"needed_for"`
+	Get     string `json:"how_to_get"`
+}
+
+type doctorResult struct {
+	OK    bool   `json:"ok"` // everything that the program cannot do without is there
+	Parts []part `json:"parts"`
+}
+
+const cpuBackend = "CPU backend (oneDNN)"
+
+func (s *session) doctorCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "doctor",
+		Usage:     "which libraries were found, what for, and how to get the others",
+		UsageText: "trtact doctor",
+		Category:  groupMachine,
+		Description: `Looks for the libraries that trtact can use: where each was found, in which version,
+what it is needed for and, where it is missing, how to get it. Only the CPU backend is
+needed for everything; without it the exit code is 1. Everything else may be missing: the
+commands that need it say so.
+
+Examples:
+trtact doctor
+trtact doctor --json | jq '.parts[] | select(.found | not) | .name'`,
+		Action: func(c *urfave.Context) error {
+			if err := takes(c, 0, 0, ""); err != nil {
+				return err
+			}
+			r := examine()
+			if err := s.print(r, func() error { return s.writeDoctor(r) }); err != nil {
+				return err
+			}
+			if !r.OK {
+				return errors.New("the CPU backend is missing, without which nothing can be computed; run `make build`, or set TRTACT_LIB to the folder that holds it")
+			}
+			return nil
+		},
+	}
+}
+
+func examine() doctorResult {
+	cpu := cpuPart()
+	return doctorResult{OK: cpu.Found, Parts: []part{cpu, nvmlPart(), driverPart(), runtimePart(), cudnnPart()}}
+}
+
+func cpuPart() part {
+	p := part{
+		Name: cpuBackend,
+		For:  "calibration, evaluation, detection and runs of a model on the CPU",
+		Get:  "`make build` builds it, with oneDNN; TRTACT_LIB names its folder where it is not beside the program",
+	}
+	d, err := compute.OpenCPU()
+	if err != nil {
+		p.Problem = err.Error()
+		return p
+	}
+	defer d.Close()
+	p.Found, p.Version, p.Path = true, d.Version(), d.Path()
+	return p
+}
+
+func nvmlPart() part {
+	p := part{
+		Name: "NVIDIA driver (NVML)",
+		For:  "trtact gpu; clocks, temperature and power in trtact bench",
+		Get:  "install the NVIDIA driver of your distribution (package nvidia-driver or nvidia-driver-NNN)",
+	}
+	m, err := gpu.Open()
+	if err != nil {
+		p.Problem = err.Error()
+		return p
+	}
+	defer m.Close()
+	r, err := m.Read()
+	if err != nil {
+		p.Problem = err.Error()
+		return p
+	}
+	var names []string
+	for _, g := range r.GPUs {
+		names = append(names, g.Name)
+	}
+	p.Found, p.Version, p.Path = true, r.Driver, strings.Join(names, ", ")
+	return p
+}
+
+func driverPart() part {
+	return libraryPart(cuda.Driver(), "CUDA driver", "building engines with TensorRT, running and timing engines, computing on the GPU",
+		"comes with the NVIDIA driver (libcuda.so.1); a container needs it passed in by the NVIDIA container toolkit")
+}
+
+func runtimePart() part {
+	return libraryPart(cuda.Runtime(), "CUDA runtime", "computing on the GPU, and TensorRT proper",
+		"package cuda-cudart-12-x of NVIDIA's package repository, or the CUDA toolkit; CUDA_HOME names its folder")
+}
+
+func cudnnPart() part {
+	return libraryPart(cuda.CuDNN(), "cuDNN", "computing on the GPU; TensorRT 8 uses it for some layers",
+		"package libcudnn9-cuda-12 (TensorRT 8: libcudnn8) of NVIDIA's package repository")
+}
+
+func libraryPart(l cuda.Library, name, needed, get string) part {
+	return part{Name: name, Found: l.Found(), Version: l.Version, Path: l.Path, Problem: l.Problem, For: needed, Get: get}
+}
+
+func (s *session) writeDoctor(r doctorResult) error {
+	t := report.NewTable("part", "version", "where")
+	missing := 0
+	for _, p := range r.Parts {
+		switch {
+		case p.Found:
+			t.Add(p.Name, orDash(p.Version), p.Path)
+		case p.Path != "":
+			t.Add(p.Name, "unusable", p.Path)
+			missing++
+		default:
+			t.Add(p.Name, "not found", "")
+			missing++
+		}
+	}
+	if err := s.table(t); err != nil || missing == 0 {
+		return err
+	}
+	for _, p := range r.Parts {
+		if p.Found {
+			continue
+		}
+		fmt.Fprintf(s.out, "\n%s\n", p.Name)
+		details := report.NewTable("", "", "") // the empty column indents
+		if p.Problem != "" {
+			details.Add("", "why", p.Problem)
+		}
+		details.Add("", "needed for", p.For)
+		details.Add("", "get it", p.Get)
+		if err := s.table(details); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+/* tensorrt.h: the border between Go and TensorRT.
+ *
+ * TensorRT speaks C++ with virtual functions, so what calls it must be compiled
+ * against the headers of the library it meets. A shim is that: one source,
+ * compiled once for each family (TensorRT 8, 10, 11, TensorRT for RTX 1) whose
+ * headers are on the machine, into libtrtact_trt_FAMILY.so. A shim links no
+ * TensorRT; it opens the libraries at run time and refuses those of another
+ * major version or older than its headers.
+ *
+ * A shim exports one symbol, trtact_trt_open, which answers with one table of
+ * functions. All shims fill the same table, so nothing above this border knows
+ * versions.
+ *
+ * Conventions: every function that can fail returns a TRTACT_TRT_ status and
+ * writes one line to the caller's trtact_trt_error. No exception leaves a shim.
+ * TensorRT may still crash or abort on its own: call it from a process whose
+ * loss can be borne. Every pointer passed in is borrowed for the duration of
+ * the call; every pointer handed out belongs to the handle it was asked from.
+ * One handle is for one thread at a time.
+ */
+#ifndef TRTACT_TENSORRT_H
+#define TRTACT_TENSORRT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TRTACT_TRT_ABI 1u
+#define TRTACT_TRT_MAX_RANK 8
+#define TRTACT_TRT_EXPORT __attribute__((visibility("default")))
+
+enum {
+  TRTACT_TRT_OK = 0,
+  TRTACT_TRT_FAILED = 1,     /* TensorRT could not do it */
+  TRTACT_TRT_INVALID = 2,    /* an option that makes no sense here */
+  TRTACT_TRT_NO_LIBRARY = 3, /* TensorRT's libraries are missing or do not fit */
+  TRTACT_TRT_NO_DEVICE = 4,  /* needs an NVIDIA GPU and driver */
+  TRTACT_TRT_BAD_MODEL = 5,  /* TensorRT's ONNX parser refused the model */
+};
+
+typedef struct trtact_trt_error {
+  char text[1000]; /* one line, "" when nothing failed */
+} trtact_trt_error;
+
+/* Element types, numbered as TensorRT numbers them. */
+enum {
+  TRTACT_TRT_FLOAT32 = 0,
+  TRTACT_TRT_FLOAT16 = 1,
+  TRTACT_TRT_INT8 = 2,
+  TRTACT_TRT_INT32 = 3,
+  TRTACT_TRT_BOOL = 4,
+  TRTACT_TRT_UINT8 = 5,
+  TRTACT_TRT_FP8 = 6,
+  TRTACT_TRT_BFLOAT16 = 7,
+  TRTACT_TRT_INT64 = 8,
+};
+
+typedef struct trtact_trt_dims {
+  int32_t rank;
+  int64_t size[TRTACT_TRT_MAX_RANK]; /* -1: dynamic */
+} trtact_trt_dims;
+
+/* An input or output of the network. */
+typedef struct trtact_trt_io {
+  const char* name;
+  int32_t is_input;
+  int32_t type;
+  trtact_trt_dims dims;
+} trtact_trt_io;
+
+/* A layer of the network as parsed, before TensorRT fuses layers. */
+typedef struct trtact_trt_layer {
+  const char* name; /* the parser makes it from the ONNX node's name */
+  const char* kind; /* "Convolution", "Concatenation", ... */
+  int32_t type;     /* of its first output */
+  /* 1: a Convolution, Deconvolution or MatrixMultiply whose operands all come
+   * from DequantizeLinear, so that TensorRT may run it in INT8 */
+  int32_t quantized;
+  /* elements of its constant weights, and the type that they have in the
+   * network: INT8 when they pass through QuantizeLinear or are stored so */
+  int64_t weights;
+  int32_t weight_type;
+  trtact_trt_dims dims; /* of its first output */
+} trtact_trt_layer;
+
+/* The sizes that an input with dynamic dimensions may take. */
+typedef struct trtact_trt_profile {
+  const char* input;
+  trtact_trt_dims min, opt, max;
+} trtact_trt_profile;
+
+/* The least severe message that reaches the log. */
+enum {
+  TRTACT_TRT_LOG_ERROR = 1,
+  TRTACT_TRT_LOG_WARNING = 2,
+  TRTACT_TRT_LOG_INFO = 3,
+  TRTACT_TRT_LOG_VERBOSE = 4,
+};
+
+/* What names of layers the engine keeps for a profile: their names, nothing,
+ * or all details. */
+enum { TRTACT_TRT_NAMES = 0, TRTACT_TRT_NO_NAMES = 1, TRTACT_TRT_DETAILED = 2 };
+
+typedef struct trtact_trt_build_options {
+  uint32_t struct_size; /* sizeof(trtact_trt_build_options) */
+  /* The ONNX file's bytes, constants inside: external data is not followed. */
+  const void* onnx;
+  size_t onnx_bytes;
+  /* Weakly typed families (features has WEAK_TYPES): what TensorRT may choose
+   * beside FP32. INT8 is allowed of itself where the model has Q/DQ. Where the
+   * feature is missing, types are the model's own and these must be 0. */
+  int32_t fp16, int8;
+  /* Takes types from the model alone, where the family leaves the choice. */
+  int32_t strongly_typed;
+  /* INT8 scales of a float model as TensorRT's calibration cache (needs the
+   * feature CALIBRATION_CACHE and int8), or NULL. */
+  const void* calibration_cache;
+  size_t calibration_cache_bytes;
+  int32_t no_tf32;            /* 1: FP32 convolutions may not use TF32 */
+  int32_t optimization_level; /* 0 to 5, -1: TensorRT's default */
+  int32_t verbosity;          /* TRTACT_TRT_NAMES, ... */
+  uint64_t workspace_bytes;   /* 0: TensorRT's default */
+  /* Compute capabilities to build for, 86 for sm_86 (needs the feature
+   * TARGETS). None: the GPU of this machine. */
+  const int32_t* targets;
+  int32_t n_targets;
+  const trtact_trt_profile* profiles;
+  int32_t n_profiles;
+  const char* log_path; /* messages are appended to this file; NULL: none */
+  int32_t log_level;    /* TRTACT_TRT_LOG_... */
+} trtact_trt_build_options;
+
+enum {
+  TRTACT_TRT_WEAK_TYPES = 1,        /* fp16 and int8 are TensorRT's choice */
+  TRTACT_TRT_STRONG_TYPES = 2,      /* strongly_typed is possible */
+  TRTACT_TRT_CALIBRATION_CACHE = 4, /* implicit INT8 is possible */
+  TRTACT_TRT_TARGETS = 8,           /* builds without a GPU for named targets */
+};
+
+/* TensorRT's libraries, opened. Closing forgets them; they stay in the process,
+ * because they do not survive being unloaded. */
+typedef struct trtact_trt_library trtact_trt_library;
+/* A serialised engine with what is known of its network. */
+typedef struct trtact_trt_engine trtact_trt_engine;
+
+typedef struct trtact_trt_api {
+  uint32_t abi;        /* TRTACT_TRT_ABI */
+  uint32_t table_size; /* sizeof(trtact_trt_api) */
+  const char* family;  /* "trt8", "trt10", "trt11", "rtx1" */
+  const char* name;    /* "TensorRT", "TensorRT for RTX" */
+  int32_t headers[3];  /* version compiled against: major, minor, patch */
+  uint32_t features;
+  const int32_t* targets; /* every target there is, ascending */
+  int32_t n_targets;
+
+  /* Looks for TensorRT in the folders (absolute, in this order), then, where
+   * loader is 1, where the dynamic loader looks. */
+  int32_t (*library_open)(const char* const* folders, int32_t n_folders, int32_t loader,
+                          trtact_trt_library** out, trtact_trt_error*);
+  void (*library_close)(trtact_trt_library*);
+  void (*library_version)(const trtact_trt_library*, int32_t version[3]);
+  /* the file that was opened */
+  const char* (*library_path)(const trtact_trt_library*);
+  /* OK when an engine can be built here; log_path as in build. */
+  int32_t (*probe)(trtact_trt_library*, const char* log_path, trtact_trt_error*);
+
+  int32_t (*build)(trtact_trt_library*, const trtact_trt_build_options*,
+                   trtact_trt_engine** out, trtact_trt_error*);
+  void (*engine_release)(trtact_trt_engine*);
+  /* valid until engine_release */
+  const void* (*engine_data)(const trtact_trt_engine*, size_t* bytes);
+  int32_t (*engine_io_count)(const trtact_trt_engine*);
+  /* 0 <= i < count */
+  void (*engine_io)(const trtact_trt_engine*, int32_t i, trtact_trt_io* out);
+  int32_t (*engine_layer_count)(const trtact_trt_engine*);
+  void (*engine_layer)(const trtact_trt_engine*, int32_t i, trtact_trt_layer* out);
+  /* Loads the engine and asks TensorRT's engine inspector for its layers as
+   * JSON; *json lives until engine_release. Needs the GPU. */
+  int32_t (*engine_inspect)(trtact_trt_library*, trtact_trt_engine*, const char** json,
+                            trtact_trt_error*);
+
+  /* libraries and engines now alive, for leak tests */
+  int64_t (*live)(void);
+} trtact_trt_api;
+
+/* NULL when abi is not the shim's own. The table is static. */
+TRTACT_TRT_EXPORT const trtact_trt_api* trtact_trt_open(uint32_t abi);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,49 @@
+// Which TensorRT this shim is compiled against, in a few names that the other
+// files test instead of version numbers. The differences between families that
+// matter to us all stand here:
+//
+//   8.4, 8.6   FP16 and INT8 are permissions given to TensorRT (weak types)
+//   10         the same, or types taken from the model alone, as asked
+//   11         types are always the model's
+//   RTX 1      the same, and builds for named GPUs without having one
+#pragma once
+
+#include <NvInfer.h>
+#include <NvOnnxParser.h>
+
+#if NV_TENSORRT_MAJOR < 8
+#if !defined(TRT_MAJOR_RTX)
+#error "TensorRT 8.4 or newer is needed"
+#endif
+#endif
+
+#if defined(TRT_MAJOR_RTX)
+#define TRTACT_FAMILY_RTX 1
+#define TRTACT_FAMILY_WEAK_TYPES 0
+#define TRTACT_FAMILY_STRONG_TYPES_BY_CHOICE 0
+#define TRTACT_FAMILY_OPTIMIZATION_LEVEL 1
+#define TRTACT_FAMILY_NODE_NAMES 1
+#else
+#define TRTACT_FAMILY_RTX 0
+#define TRTACT_FAMILY_WEAK_TYPES (NV_TENSORRT_MAJOR <= 10)
+#define TRTACT_FAMILY_STRONG_TYPES_BY_CHOICE (NV_TENSORRT_MAJOR == 10)
+#define TRTACT_FAMILY_OPTIMIZATION_LEVEL (NV_TENSORRT_MAJOR * 100 + NV_TENSORRT_MINOR >= 806)
+#define TRTACT_FAMILY_NODE_NAMES (NV_TENSORRT_MAJOR >= 10) // IParserError::nodeName
+#endif
+
+namespace trtact {
+
+// Names of the library files, by soname: what the headers' major version needs.
+#define TRTACT_TEXT_(x) #x
+#define TRTACT_TEXT(x) TRTACT_TEXT_(x)
+#if TRTACT_FAMILY_RTX
+constexpr const char* family_name = "TensorRT for RTX";
+constexpr const char* core_file = "libtensorrt_rtx.so." TRTACT_TEXT(NV_TENSORRT_MAJOR);
+constexpr const char* parser_file = "libtensorrt_onnxparser_rtx.so." TRTACT_TEXT(NV_TENSORRT_MAJOR);
+#else
+constexpr const char* family_name = "TensorRT";
+constexpr const char* core_file = "libnvinfer.so." TRTACT_TEXT(NV_TENSORRT_MAJOR);
+constexpr const char* parser_file = "libnvonnxparser.so." TRTACT_TEXT(NV_TENSORRT_MAJOR);
+#endif
+
+} // namespace trtact

@@ -1,0 +1,283 @@
+// Heads that keep one or more maps for each stride: YOLOv5 before its decoding,
+// PicoDet, FastestDet, Yolo-Fastest.
+package detect
+
+import (
+	"fmt"
+	"slices"
+)
+
+// anchorFamily is the family whose anchors undecoded heads are taken to have.
+func (s *subject) anchorFamily() string {
+	if s.want == "yolov7" {
+		return "yolov7"
+	}
+	return "yolov5"
+}
+
+// anchors are those of the published COCO models; an undecoded graph does not
+// hold its own. Order: the level's place by stride.
+func (s *subject) anchors(strides []int, level int) ([][2]float32, error) {
+	rank := 0
+	for _, stride := range strides {
+		if stride < strides[level] {
+			rank++
+		}
+	}
+	p5 := [][][2]float32{{{10, 13}, {16, 30}, {33, 23}}, {{30, 61}, {62, 45}, {59, 119}}, {{116, 90}, {156, 198}, {373, 326}}}
+	p6 := [][][2]float32{{{19, 27}, {44, 40}, {38, 94}}, {{96, 68}, {86, 152}, {180, 137}}, {{140, 301}, {303, 264}, {238, 542}}, {{436, 615}, {739, 380}, {925, 792}}}
+	v7 := [][][2]float32{{{12, 16}, {19, 36}, {40, 28}}, {{36, 75}, {76, 55}, {72, 146}}, {{142, 110}, {192, 243}, {459, 401}}}
+	const largeYOLOv7 = 20_000_000 // parameters; YOLOv7-tiny has 6 million and YOLOv5's anchors
+	switch {
+	case len(strides) == 3 && slices.Min(strides) == 8 && s.want == "yolov7" && s.parameters() > largeYOLOv7:
+		return v7[rank], nil
+	case len(strides) == 3 && slices.Min(strides) == 8:
+		return p5[rank], nil
+	case len(strides) == 4 && slices.Min(strides) == 8:
+		return p6[rank], nil
+	}
+	return nil, fmt.Errorf("boxes are not decoded in the graph and no anchors are known for strides %v: export the model with its decoding (YOLOv7: --grid)", strides)
+}
+
+func (s *subject) parameters() int {
+	n := 0
+	for _, t := range s.g.Init {
+		n += t.Len()
+	}
+	return n
+}
+
+// fieldMap is an output seen as values of channels at the cells of one grid.
+type fieldMap struct {
+	Output
+	stride, h, w int
+	channels     int
+	axis         int // of the channels
+}
+
+// slot is where a map's channel first lies.
+func (f fieldMap) slot(first int) Slot {
+	cell, channel := 1, f.h*f.w
+	if f.axis == len(f.Dims)-1 {
+		cell, channel = f.channels, 1
+	}
+	return Slot{Output: f.Name, Offset: first * channel, Cell: cell, Channel: channel}
+}
+
+// maps sees every output as a map, by stride: B x C x H x W, B x H x W x C,
+// B x HW x C or B x C x HW.
+func (s *subject) maps() ([]fieldMap, error) {
+	var all []fieldMap
+	for _, o := range s.outputs {
+		f, ok := s.asMap(o)
+		if !ok {
+			return nil, fmt.Errorf("output %q %v is no map of a known stride", o.Name, o.Dims)
+		}
+		all = append(all, f)
+	}
+	slices.SortStableFunc(all, func(a, b fieldMap) int { return a.stride - b.stride })
+	return all, nil
+}
+
+func (s *subject) asMap(o Output) (fieldMap, bool) {
+	for _, stride := range []int{4, 8, 16, 32, 64, 128} {
+		h, w := s.cells(stride)
+		f := fieldMap{Output: o, stride: stride, h: h, w: w}
+		d := o.Dims
+		switch {
+		case len(d) == 4 && d[2] == h && d[3] == w:
+			f.axis = 1
+		case len(d) == 4 && d[1] == h && d[2] == w:
+			f.axis = 3
+		case len(d) == 3 && d[1] == h*w:
+			f.axis = 2
+		case len(d) == 3 && d[2] == h*w:
+			f.axis = 1
+		default:
+			continue
+		}
+		f.channels = d[f.axis]
+		return f, true
+	}
+	return fieldMap{}, false
+}
+
+// matchAnchorMaps takes YOLOv5's maps before their decoding: for every stride
+// B x 3 x H x W x (5+classes) or B x 3(5+classes) x H x W.
+func matchAnchorMaps(s *subject) (Head, string, error) {
+	const per = 3
+	h := Head{Coding: Anchors}
+	var strides []int
+	for _, o := range s.outputs {
+		d := o.Dims
+		l := Level{}
+		var columns, axis int
+		switch {
+		case len(d) == 5 && d[1] == per:
+			l.Height, l.Width, columns, axis = d[2], d[3], d[4], 4
+			cell := columns
+			l.Box = Slot{Output: o.Name, Anchor: l.Height * l.Width * cell, Cell: cell, Channel: 1}
+		case len(d) == 4 && d[1]%per == 0:
+			l.Height, l.Width, columns, axis = d[2], d[3], d[1]/per, 1
+			l.Box = Slot{Output: o.Name, Anchor: columns * l.Height * l.Width, Cell: 1, Channel: l.Height * l.Width}
+		default:
+			return Head{}, "", fmt.Errorf("output %q %v is no map of three anchors", o.Name, d)
+		}
+		if columns < 6 || h.Classes > 0 && h.Classes != columns-5 {
+			return Head{}, "", fmt.Errorf("output %q %v: %d values an anchor", o.Name, d, columns)
+		}
+		for _, stride := range []int{8, 16, 32, 64} {
+			if rows, cols := s.cells(stride); rows == l.Height && cols == l.Width {
+				l.Stride = stride
+			}
+		}
+		if l.Stride == 0 || slices.Contains(strides, l.Stride) {
+			return Head{}, "", fmt.Errorf("output %q %v is no map of a stride of its own", o.Name, d)
+		}
+		parts := s.parts(o.Name, axis)
+		if axis == 1 && len(parts) > 1 && columns-5 != s.classHint() {
+			return Head{}, "", fmt.Errorf("output %q is put together from different channels", o.Name)
+		}
+		if anyPart(parts, decoded) {
+			return Head{}, "", fmt.Errorf("output %q is decoded, but is no tensor of rows", o.Name)
+		}
+		logits := !anyPart(parts, probability)
+		h.Classes, h.BoxLogits, h.ObjectLogits, h.ClassLogits = columns-5, logits, logits, logits
+		l.Object, l.Class = l.Box, l.Box
+		l.Object.Offset += 4 * l.Box.Channel
+		l.Class.Offset += 5 * l.Box.Channel
+		strides = append(strides, l.Stride)
+		h.Levels = append(h.Levels, l)
+	}
+	for i := range h.Levels {
+		var err error
+		if h.Levels[i].Anchors, err = s.anchors(strides, i); err != nil {
+			return Head{}, "", err
+		}
+	}
+	return h, s.anchorFamily(), nil
+}
+
+// matchDistanceMaps takes, for every stride, a map of class scores and one of
+// distances to the sides (softmax bins or plain), apart or in one.
+func matchDistanceMaps(s *subject) (Head, string, error) {
+	all, err := s.maps()
+	if err != nil {
+		return Head{}, "", err
+	}
+	h := Head{Coding: Distances, CellCentre: 0.5}
+	family := "yolov8"
+	for i := 0; i < len(all); {
+		pair := all[i : i+1]
+		if i+1 < len(all) && all[i+1].stride == all[i].stride {
+			pair = all[i : i+2]
+		}
+		i += len(pair)
+		l, classes, bins, logits, err := s.distanceLevel(pair)
+		if err != nil {
+			return Head{}, "", err
+		}
+		if h.Classes > 0 && (classes != h.Classes || bins != h.Bins) {
+			return Head{}, "", fmt.Errorf("levels differ in classes or bins")
+		}
+		h.Classes, h.Bins, h.ClassLogits = classes, bins, logits
+		h.Levels = append(h.Levels, l)
+		if len(pair) == 2 && len(pair[0].Dims) == 3 {
+			family = "picodet"
+		}
+	}
+	if len(h.Levels) < 2 {
+		return Head{}, "", fmt.Errorf("a single map")
+	}
+	if s.want == "nanodet" && len(h.Levels) == 4 {
+		h.CellCentre = 0
+	}
+	return h, family, nil
+}
+
+// distanceLevel reads one stride's map, or its pair of maps in any order.
+func (s *subject) distanceLevel(pair []fieldMap) (l Level, classes, bins int, logits bool, err error) {
+	first := pair[0]
+	l = Level{Stride: first.stride, Height: first.h, Width: first.w}
+	if len(pair) == 2 {
+		box, class := pair[1], pair[0]
+		if isBox := s.boxChannels(pair[0]); isBox && (!s.boxChannels(pair[1]) || pair[1].channels == s.classHint()) {
+			box, class = pair[0], pair[1]
+		} else if !s.boxChannels(box) {
+			return l, 0, 0, false, fmt.Errorf("neither %q nor %q holds distances", pair[0].Name, pair[1].Name)
+		}
+		logits = !anyPart(s.parts(class.Name, class.axis), probability)
+		l.Box, l.Class = box.slot(0), class.slot(0)
+		return l, class.channels, box.channels / 4, logits, nil
+	}
+	parts := s.parts(first.Name, first.axis)
+	at := boundaries(parts)
+	for i := 1; i < len(parts); i++ {
+		before, after := at[i], at[len(parts)]-at[i]
+		switch {
+		case anyPart(parts[:i], decoded) || anyPart(parts[i:], decoded):
+			return l, 0, 0, false, fmt.Errorf("output %q is decoded, but is no tensor of rows", first.Name)
+		case after == s.classHint() && before%4 == 0, anyPart(parts[i:], probability) && !anyPart(parts[:i], probability) && before%4 == 0:
+			l.Box, l.Class = first.slot(0), first.slot(before)
+			return l, after, before / 4, !anyPart(parts[i:], probability), nil
+		case before == s.classHint() && after%4 == 0, anyPart(parts[:i], probability) && !anyPart(parts[i:], probability) && after%4 == 0:
+			l.Box, l.Class = first.slot(before), first.slot(0)
+			return l, before, after / 4, !anyPart(parts[:i], probability), nil
+		}
+	}
+	return l, 0, 0, false, fmt.Errorf("output %q %v is not put together from classes and distances", first.Name, first.Dims)
+}
+
+// boxChannels says whether a map could hold distances to four sides.
+func (s *subject) boxChannels(f fieldMap) bool {
+	parts := s.parts(f.Name, f.axis)
+	return f.channels%4 == 0 && f.channels/4 <= 64 && !anyPart(parts, func(p part) bool { return p.probability() || p.decoded() })
+}
+
+// matchFastestDet takes one map of sigmoid objectness, box and softmax classes.
+func matchFastestDet(s *subject) (Head, string, error) {
+	if len(s.outputs) != 1 || len(s.outputs[0].Dims) != 4 {
+		return Head{}, "", errOutputs
+	}
+	f, ok := s.asMap(s.outputs[0])
+	if !ok {
+		return Head{}, "", fmt.Errorf("no map of a known stride")
+	}
+	parts := s.parts(f.Name, f.axis)
+	at := boundaries(parts)
+	if !slices.Contains(at, 1) || !slices.Contains(at, 5) || f.channels < 6 || !anyPart(within(parts, 5, f.channels), softmax) {
+		return Head{}, "", fmt.Errorf("channels are not one objectness, four of a box and softmax classes")
+	}
+	h := Head{Coding: TanhSigmoid, Classes: f.channels - 5, ObjectPower: 0.6,
+		Levels: []Level{{Stride: f.stride, Height: f.h, Width: f.w, Box: f.slot(1), Object: f.slot(0), Class: f.slot(5)}}}
+	return h, "fastestdet", nil
+}
+
+// matchYoloFastest takes, for strides 16 and 32, a map of 3x4 box values, 3
+// objectnesses and classes shared by the anchors.
+func matchYoloFastest(s *subject) (Head, string, error) {
+	const per = 3
+	all, err := s.maps()
+	if err != nil {
+		return Head{}, "", err
+	}
+	if len(all) != 2 || all[0].stride != 16 || all[1].stride != 32 {
+		return Head{}, "", fmt.Errorf("want one map each for strides 16 and 32")
+	}
+	anchors := [][][2]float32{{{12.64, 19.39}, {37.88, 51.48}, {55.71, 138.31}}, {{126.91, 78.23}, {131.57, 214.55}, {279.92, 258.87}}}
+	h := Head{Coding: Anchors}
+	for i, f := range all {
+		parts := s.parts(f.Name, f.axis)
+		at := boundaries(parts)
+		if !slices.Contains(at, 4*per) || !slices.Contains(at, 5*per) || f.channels <= 5*per || !anyPart(within(parts, 5*per, f.channels), softmax) {
+			return Head{}, "", fmt.Errorf("channels of %q are not 12 of boxes, 3 of objectness and softmax classes", f.Name)
+		}
+		l := Level{Stride: f.stride, Height: f.h, Width: f.w, Anchors: anchors[i], Box: f.slot(0), Object: f.slot(4 * per), Class: f.slot(5 * per)}
+		l.Box.Anchor, l.Object.Anchor = 4*l.Box.Channel, l.Object.Channel
+		h.Classes = f.channels - 5*per
+		h.BoxLogits = !anyPart(within(parts, 0, 4*per), probability)
+		h.ObjectLogits = !anyPart(within(parts, 4*per, 5*per), probability)
+		h.Levels = append(h.Levels, l)
+	}
+	return h, "yolofastest", nil
+}

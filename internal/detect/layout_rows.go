@@ -1,0 +1,293 @@
+// Heads that hold all predictions in one tensor of rows: YOLOv5 to YOLOv8,
+// YOLOX, NanoDet, and boxes beside scores as PP-YOLOE has them.
+package detect
+
+import (
+	"fmt"
+	"slices"
+)
+
+// boundaries are the channels at which parts begin, and the end of the last.
+func boundaries(parts []part) []int {
+	b := []int{0}
+	for _, p := range parts {
+		b = append(b, b[len(b)-1]+p.channels)
+	}
+	return b
+}
+
+// within is the parts that cover channels from..to, at least in part.
+func within(parts []part, from, to int) []part {
+	var in []part
+	at := 0
+	for _, p := range parts {
+		if at < to && at+p.channels > from {
+			in = append(in, p)
+		}
+		at += p.channels
+	}
+	return in
+}
+
+func anyPart(parts []part, f func(part) bool) bool { return slices.ContainsFunc(parts, f) }
+
+func probability(p part) bool { return p.probability() }
+func decoded(p part) bool     { return p.decoded() }
+func softmax(p part) bool     { return p.has("Softmax") }
+
+// rowAxes says which axis of a rank-3 output holds the channels: the other one
+// has as many entries as the grids have predictions, or is the longer one.
+func (s *subject) rowAxes(d []int) (channel, row int) {
+	if _, _, ok := s.pyramid(d[1], nil); ok && d[1] >= d[2] {
+		return 2, 1
+	}
+	if _, _, ok := s.pyramid(d[2], nil); ok {
+		return 1, 2
+	}
+	if d[1] >= d[2] {
+		return 2, 1
+	}
+	return 1, 2
+}
+
+// rowSlot is where channel first of a rank-3 output lies.
+func rowSlot(o Output, channelAxis, first int) Slot {
+	if channelAxis == 2 {
+		return Slot{Output: o.Name, Offset: first, Cell: o.Dims[2], Channel: 1}
+	}
+	return Slot{Output: o.Name, Offset: first * o.Dims[2], Cell: 1, Channel: o.Dims[2]}
+}
+
+// rank3 is the outputs of rank 3; others of rank 4 or 5 (the maps before the
+// decoding, mask prototypes) may stand beside them.
+func (s *subject) rank3() []Output {
+	var found []Output
+	for _, o := range s.outputs {
+		if len(o.Dims) == 3 {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+// classHint is the number of classes that the model is known to have, or 80.
+func (s *subject) classHint() int {
+	if len(s.names) > 0 {
+		return len(s.names)
+	}
+	return 80
+}
+
+func matchRows(s *subject) (Head, string, error) {
+	outs := s.rank3()
+	if len(outs) != 1 {
+		return Head{}, "", errOutputs
+	}
+	o := outs[0]
+	channel, row := s.rowAxes(o.Dims)
+	channels, rows := o.Dims[channel], o.Dims[row]
+	if channels < 5 {
+		return Head{}, "", fmt.Errorf("%d columns are too few for a box and a class", channels)
+	}
+	parts := s.parts(o.Name, channel)
+	at := boundaries(parts)
+	strides, per, known := s.pyramid(rows, s.lengths(o.Name, row))
+	object, err := s.hasObjectness(at, per, channels)
+	if err != nil {
+		return Head{}, "", err
+	}
+	first := 4
+	if object {
+		first = 5
+	}
+	last := channels
+	classes := within(parts, first, channels)
+	for len(classes) > 1 && !probability(classes[len(classes)-1]) && probability(classes[0]) {
+		last -= classes[len(classes)-1].channels // mask coefficients, key points
+		classes = classes[:len(classes)-1]
+	}
+	if last <= first {
+		return Head{}, "", fmt.Errorf("%d columns leave no class", channels)
+	}
+	h := Head{Coding: Centre, Classes: last - first, ClassLogits: !anyPart(classes, probability)}
+	box := within(parts, 0, 4)
+	level := Level{Height: 1, Width: rows, Box: rowSlot(o, channel, 0), Class: rowSlot(o, channel, first)}
+	constant := false
+	if object {
+		level.Object = rowSlot(o, channel, 4)
+		in := within(parts, 4, 5)
+		constant = in[0].constant
+		h.ObjectLogits = !constant && !anyPart(in, probability)
+	}
+	if anyPart(box, decoded) {
+		h.Levels = []Level{level}
+		return h, s.rowFamily(object, constant, per, parts), nil
+	}
+	if !known {
+		return Head{}, "", fmt.Errorf("%d rows of undecoded boxes fit no pyramid of grids", rows)
+	}
+	if !object {
+		return Head{}, "", fmt.Errorf("boxes are neither decoded nor accompanied by objectness")
+	}
+	family := "yolox"
+	h.Coding = Exponential
+	if per == 3 {
+		family, h.Coding, h.BoxLogits = s.anchorFamily(), Anchors, !anyPart(box, probability)
+	}
+	done := 0
+	for i, stride := range strides {
+		l := level
+		l.Stride = stride
+		l.Height, l.Width = s.cells(stride)
+		for _, slot := range []*Slot{&l.Box, &l.Object, &l.Class} {
+			slot.Offset += done * slot.Cell
+			slot.Anchor = l.Height * l.Width * slot.Cell
+		}
+		if per == 3 {
+			if l.Anchors, err = s.anchors(strides, i); err != nil {
+				return Head{}, "", err
+			}
+		}
+		done += per * l.Height * l.Width
+		h.Levels = append(h.Levels, l)
+	}
+	return h, family, nil
+}
+
+// hasObjectness decides whether column 4 is objectness or the first class.
+func (s *subject) hasObjectness(at []int, per, channels int) (bool, error) {
+	switch {
+	case per == 3 && s.want == "yolov8":
+		return false, fmt.Errorf("three predictions a cell: yolov8 has one")
+	case per == 3, slices.Contains(at, 5):
+		return channels > 5 || s.want != "yolov8", nil
+	case per == 1 && slices.Contains(at, 4):
+		return false, nil
+	case s.want == "yolov8":
+		return false, nil
+	case slices.Contains([]string{"yolov5", "yolov7", "yolox"}, s.want):
+		return true, nil
+	case channels-5 == s.classHint():
+		return true, nil
+	case channels-4 == s.classHint():
+		return false, nil
+	}
+	return false, fmt.Errorf("cannot tell whether the fifth of %d columns is objectness", channels)
+}
+
+// rowFamily tells apart the families whose rows are decoded alike; they differ
+// in how pixels are prepared.
+func (s *subject) rowFamily(object, constant bool, per int, parts []part) string {
+	switch {
+	case !object:
+		return "yolov8"
+	case constant:
+		return "yolov6"
+	case per == 1 && s.focus():
+		return "yolox"
+	case per == 1:
+		return "yolov6"
+	}
+	// YOLOv5 adds the grid, then multiplies by the stride; YOLOv7 the other way.
+	if p := within(parts, 0, 1); len(p) > 0 && p[0].first == "Add" {
+		return "yolov7"
+	}
+	return "yolov5"
+}
+
+// focus says whether the image is first taken apart into four, as YOLOX does.
+func (s *subject) focus() bool {
+	slices := 0
+	for _, in := range s.g.Inputs {
+		for _, n := range s.ix.Consumers[in.Name] {
+			if n.Op == "Slice" || n.Op == "SpaceToDepth" {
+				slices++
+			}
+		}
+	}
+	return slices > 0
+}
+
+// matchNanoDet takes rows of sigmoid class scores followed by distance bins.
+func matchNanoDet(s *subject) (Head, string, error) {
+	if len(s.outputs) != 1 || len(s.outputs[0].Dims) != 3 {
+		return Head{}, "", errOutputs
+	}
+	o := s.outputs[0]
+	channel, row := s.rowAxes(o.Dims)
+	parts := s.parts(o.Name, channel)
+	at := boundaries(parts)
+	classes := 0
+	for i := 1; i < len(parts); i++ {
+		if rest := at[len(parts)] - at[i]; rest >= 8 && rest%4 == 0 && !anyPart(parts[:i], func(p part) bool { return !probability(p) }) &&
+			!anyPart(parts[i:], func(p part) bool { return p.probability() || p.decoded() }) {
+			classes = at[i]
+			break
+		}
+	}
+	if classes == 0 {
+		return Head{}, "", fmt.Errorf("columns are not class scores followed by distances")
+	}
+	strides, per, ok := s.pyramid(o.Dims[row], s.lengths(o.Name, row))
+	if !ok || per != 1 {
+		return Head{}, "", fmt.Errorf("%d rows fit no pyramid of grids", o.Dims[row])
+	}
+	h := Head{Coding: Distances, Classes: classes, Bins: (o.Dims[channel] - classes) / 4, CellCentre: 0.5}
+	if len(strides) == 4 {
+		h.CellCentre = 0 // NanoDet-Plus measures from the cell's corner
+	}
+	done := 0
+	for _, stride := range strides {
+		l := Level{Stride: stride, Box: rowSlot(o, channel, classes), Class: rowSlot(o, channel, 0)}
+		l.Height, l.Width = s.cells(stride)
+		l.Box.Offset += done * l.Box.Cell
+		l.Class.Offset += done * l.Class.Cell
+		done += l.Height * l.Width
+		h.Levels = append(h.Levels, l)
+	}
+	return h, "nanodet", nil
+}
+
+// matchBoxesScores takes a tensor of placed boxes and one of class scores.
+func matchBoxesScores(s *subject) (Head, string, error) {
+	outs := s.rank3()
+	if len(outs) != 2 {
+		return Head{}, "", errOutputs
+	}
+	if !slices.Contains(outs[0].Dims[1:], 4) {
+		outs[0], outs[1] = outs[1], outs[0]
+	}
+	box, score := outs[0], outs[1]
+	boxAxis := slices.Index(box.Dims[1:], 4) + 1
+	if boxAxis == 0 {
+		return Head{}, "", fmt.Errorf("no output has 4 columns")
+	}
+	if box.Dims[2] == 4 {
+		boxAxis = 2
+	}
+	rows := box.Dims[3-boxAxis]
+	rowAxis := slices.Index(score.Dims[1:], rows) + 1
+	if rowAxis == 0 {
+		return Head{}, "", fmt.Errorf("%d boxes but scores of shape %v", rows, score.Dims)
+	}
+	classAxis := 3 - rowAxis
+	boxes := s.parts(box.Name, boxAxis)
+	if !anyPart(boxes, func(p part) bool { return p.decoded() || p.first != "" }) {
+		return Head{}, "", fmt.Errorf("boxes %q are not decoded in the graph", box.Name)
+	}
+	h := Head{Coding: Corners, Classes: score.Dims[classAxis],
+		ClassLogits: !anyPart(s.parts(score.Name, classAxis), probability)}
+	strides, _, _ := s.pyramid(rows, nil)
+	family := "ppyoloe"
+	if slices.Contains(strides, 64) {
+		family = "picodet"
+	}
+	// Width and height are a difference of corners, a power or an exponential.
+	size := within(boxes, 2, 4)
+	if len(size) > 0 && len(within(boxes, 0, 1)) > 0 && size[0].tensor != within(boxes, 0, 1)[0].tensor &&
+		(size[0].between || size[0].has("Pow", "Exp")) {
+		h.Coding, family = Centre, "yolov8"
+	}
+	h.Levels = []Level{{Height: 1, Width: rows, Box: rowSlot(box, boxAxis, 0), Class: rowSlot(score, classAxis, 0)}}
+	return h, family, nil
+}

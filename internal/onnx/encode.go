@@ -128,6 +128,25 @@ func foreignDomains(g *Graph, domains map[string]bool) {
 	}
 }
 
+// withRanks gives outputs without a shape one of unknown sizes, where a look at
+// the graph tells the rank: readers ask for a shape.
+func withRanks(g *Graph) []Value {
+	outputs := slices.Clone(g.Outputs)
+	var known *facts
+	for i := range outputs {
+		if outputs[i].Dims != nil {
+			continue
+		}
+		if known == nil {
+			known = factsOf(g, nil)
+		}
+		if rank, ok := known.rankOf(outputs[i].Name); ok {
+			outputs[i].Dims = slices.Repeat([]int{Dynamic}, rank)
+		}
+	}
+	return outputs
+}
+
 // encodeGraph writes a graph. The inputs and outputs of the outermost one have
 // to have a type; those of a subgraph follow from the graph around it.
 func encodeGraph(g *Graph, outermost bool) (*onnxpb.GraphProto, error) {
@@ -156,7 +175,11 @@ func encodeGraph(g *Graph, outermost bool) (*onnxpb.GraphProto, error) {
 		}
 		pb.Input = append(pb.Input, encodeValue(v))
 	}
-	for _, v := range g.Outputs {
+	outputs := g.Outputs
+	if outermost {
+		outputs = withRanks(g)
+	}
+	for _, v := range outputs {
 		if outermost && v.Type == Undefined {
 			return nil, fmt.Errorf("output %s has no element type", quoted(v.Name))
 		}

@@ -71,7 +71,7 @@ func difference(a, b detect.Pixels) (most int, mean float64) {
 
 func TestDecodeEqualsOpenCVOnCOCO(t *testing.T) {
 	const (
-		every    = 12 // of the 788 images
+		every    = 12  // of the 788 images
 		mostMean = 0.1 // levels; the inverse DCTs round differently
 		mostDiff = 4
 	)

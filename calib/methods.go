@@ -285,13 +285,14 @@ func emdClip(h *Histogram, absmax float64) float64 {
 }
 
 // moments gives mean and standard deviation of a function f of the values, given
-// the integrals of f and f squared from 0 to x.
+// the integrals of f and f squared from 0 to x. The first bin is taken as zeros,
+// which is what ReLU fills it with; EMD's steps are wider than it is in any case.
 func moments(h *Histogram, integrals func(x float64) (first, second float64)) (mean, deviation float64) {
 	w := h.Width()
 	total := float64(h.Total()) * w
 	var first, second float64
 	for i, c := range h.Counts {
-		if c == 0 {
+		if i == 0 || c == 0 {
 			continue
 		}
 		a1, a2 := integrals(float64(i) * w)

@@ -12,6 +12,13 @@ export GOFLAGS=${GOFLAGS:--buildvcs=false}
 
 export ONEDNN_ROOT=${ONEDNN_ROOT:-$TRTACT_CACHE/onednn-3.2.0}
 export TRTACT_LIB=${TRTACT_LIB:-$_root/build/lib}
+# Headers only; the libraries are looked for when the program runs.
+if [ -d "$TRTACT_CACHE/tensorrt-rtx-1.7.1/include" ]; then
+    export TRTACT_TRT_RTX_INCLUDE=${TRTACT_TRT_RTX_INCLUDE:-$TRTACT_CACHE/tensorrt-rtx-1.7.1/include}
+fi
+if [ -d "$TRTACT_CACHE/tensorrt-11.4/include" ]; then
+    export TRTACT_TRT_INCLUDE=${TRTACT_TRT_INCLUDE:-$TRTACT_CACHE/tensorrt-11.4/include}
+fi
 if _python=$("$_root/scripts/setup/python.sh" --find); then
     export TRTACT_PYTHON=${TRTACT_PYTHON:-$_python}
 fi

@@ -11,6 +11,7 @@ SETUP_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT_DIR=$(cd "$SETUP_DIR/../.." && pwd)
 export TRTACT_CACHE=${TRTACT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/trtact}
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+export PATH=$PATH:/usr/local/go/bin:$HOME/.cargo/bin # where Go and cargo install themselves
 STEP=$(basename "$0" .sh)
 
 say()  { printf 'setup: %s\n' "$*"; }

@@ -8,9 +8,9 @@ need() { # need PACKAGE TEST...: asks for PACKAGE unless the test passes
     local package=$1; shift
     "$@" >/dev/null 2>&1 || packages+=("$package")
 }
-# have_go: any go will do here; the step go.sh gets the right one with it.
-have_go()    { command -v go || [ -x /usr/local/go/bin/go ] || "$SETUP_DIR/go.sh" --find; }
-have_cargo() { command -v cargo || [ -x "$HOME/.cargo/bin/cargo" ]; }
+# Any go will do here: the step go.sh gets the right one with it.
+have_go()    { command -v go || "$SETUP_DIR/go.sh" --find; }
+have_cargo() { command -v cargo || compgen -G "$TRTACT_CACHE/tensorrt-rtx-*/include"; }
 have_venv()  { python3 -c 'import venv, ensurepip'; }
 have_roots() { [ -s /etc/ssl/certs/ca-certificates.crt ] || [ -d /etc/pki/tls ]; }
 

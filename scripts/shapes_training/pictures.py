@@ -1,0 +1,61 @@
+"""Generated pictures as training batches."""
+
+import json
+import pathlib
+import random
+
+import numpy
+import torch
+from PIL import Image
+
+from network import SIZE
+
+
+def letterbox(image):
+    """RGB picture -> SIZE x SIZE x 3 with grey 114 borders, the scale, and the offset."""
+    scale = min(SIZE / image.width, SIZE / image.height)
+    w, h = round(image.width * scale), round(image.height * scale)
+    left, top = (SIZE - w) // 2, (SIZE - h) // 2
+    canvas = Image.new("RGB", (SIZE, SIZE), (114, 114, 114))
+    canvas.paste(image.convert("RGB").resize((w, h), Image.BILINEAR), (left, top))
+    return numpy.asarray(canvas), scale, (left, top)
+
+
+def load(folder):
+    """All pictures of a folder as uint8 N x 3 x SIZE x SIZE, and per picture its boxes k x 5 (class, corners)."""
+    folder = pathlib.Path(folder)
+    data = json.loads((folder / "annotations.json").read_text())
+    by_image = {}
+    for a in data["annotations"]:
+        by_image.setdefault(a["image_id"], []).append(a)
+    pictures = torch.empty(len(data["images"]), 3, SIZE, SIZE, dtype=torch.uint8)
+    boxes = []
+    for i, entry in enumerate(data["images"]):
+        pixels, scale, (left, top) = letterbox(Image.open(folder / "images" / entry["file_name"]))
+        pictures[i] = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+        rows = []
+        for a in by_image.get(entry["id"], []):
+            x, y, w, h = (v * scale for v in a["bbox"])
+            rows.append([a["category_id"] - 1, x + left, y + top, x + w + left, y + h + top])
+        boxes.append(torch.tensor(rows).view(-1, 5))
+    return pictures, boxes
+
+
+def batch_of(pictures, boxes, indices):
+    """A batch with random mirroring, quarter turns and exchanged colour channels."""
+    images = pictures[indices].float().div_(255)
+    images = images[:, torch.randperm(3)]
+    targets = [boxes[i].clone() for i in indices]
+    if random.random() < 0.5:
+        images = images.flip(3)
+        for t in targets:
+            t[:, [1, 3]] = SIZE - t[:, [3, 1]]
+    if random.random() < 0.5:
+        images = images.flip(2)
+        for t in targets:
+            t[:, [2, 4]] = SIZE - t[:, [4, 2]]
+    if random.random() < 0.5:
+        images = images.transpose(2, 3)
+        for t in targets:
+            t[:, 1:] = t[:, [2, 1, 4, 3]]
+    return images.contiguous(), targets

@@ -1,7 +1,8 @@
 """Decoding of the detectors in the data folder, written in numpy from their
 recipes and independently of the Go code, which the tests check against it.
 
-    run(model, inputs, folder, score, iou) -> writes outputs and detections
+The argument is a JSON list of jobs, keyword arguments of run(); printed is the
+JSON list of their results.
 """
 import json
 import os
@@ -115,12 +116,12 @@ def run(model, inputs, folder, score, iou, candidates, keep):
         x = np.fromfile(path, np.float32).reshape(shape).astype(dtype)
         outs = session.run(None, {node.name: x})
         for o, value in zip(session.get_outputs(), outs):
-            value.astype(np.float32).tofile(os.path.join(folder, f"{i}.{o.name.replace('/', '_')}.bin"))
+            value.astype(np.float32).tofile(os.path.join(folder, f"{name}.{i}.{o.name.replace('/', '_')}"))
         boxes, scores = decode(name, [o.astype(np.float32) for o in outs])
         found.append(suppress(boxes, scores, score, iou, candidates, keep))
-    return {"outputs": [o.name for o in session.get_outputs()],
-            "shapes": [list(o.shape) for o in outs], "detections": found}
+    return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(**json.loads(sys.argv[1]))))
+    with open(sys.argv[1]) as jobs:
+        print(json.dumps([run(**job) for job in json.load(jobs)]))

@@ -3,7 +3,7 @@
 // Detectors are trained behind OpenCV's resize, and their accuracy moves with
 // it, so "linear" and "cubic" sample where OpenCV samples: output pixel i looks
 // at source position (i+0.5)*scale-0.5, without widening the filter when
-// shrinking, and the border repeats. "linear-antialias" widens the triangle by
+// shrinking, and the border repeats. The antialiased kinds widen the filter by
 // the scale instead, as Pillow does. Coefficients are computed once per size,
 // with 16 fractional bits; sums are rounded once, at the end, so results stay
 // within one level of OpenCV, which rounds more often.
@@ -30,18 +30,21 @@ type filter struct {
 // newFilter computes the windows for resizing an axis from src to dst samples.
 func newFilter(interpolation string, src, dst int) (filter, error) {
 	scale := float64(src) / float64(dst)
+	widen := math.Max(scale, 1)
+	antialias := interpolation == LinearAntialias || interpolation == CubicAntialias
 	var radius float64
 	var weight func(distance float64) float64
 	switch interpolation {
 	case Linear:
 		radius, weight = 1, triangle
 	case Cubic:
-		radius, weight = 2, cubic
+		radius, weight = 2, func(d float64) float64 { return cubic(d, -0.75) }
 	case LinearAntialias:
-		widen := math.Max(scale, 1)
 		radius, weight = widen, func(d float64) float64 { return triangle(d / widen) }
+	case CubicAntialias:
+		radius, weight = 2*widen, func(d float64) float64 { return cubic(d/widen, -0.5) }
 	default:
-		return filter{}, fmt.Errorf("interpolation %q: want %s, %s or %s", interpolation, Linear, Cubic, LinearAntialias)
+		return filter{}, fmt.Errorf("interpolation %q: want %s, %s, %s or %s", interpolation, Linear, Cubic, LinearAntialias, CubicAntialias)
 	}
 	if src == dst {
 		radius = 0.5 // every sample stays as it is, whatever the filter
@@ -57,7 +60,7 @@ func newFilter(interpolation string, src, dst int) (filter, error) {
 		sum := 0.0
 		for x := low; float64(x) <= centre+radius; x++ {
 			w := weight(float64(x) - centre)
-			if interpolation == LinearAntialias && (x < 0 || x >= src) {
+			if antialias && (x < 0 || x >= src) {
 				continue // Pillow leaves out what lies outside and rescales the rest
 			}
 			at := min(max(x, 0), src-1) - start
@@ -88,10 +91,9 @@ func quantiseWindow(window []float64, sum float64, coef []int32) {
 
 func triangle(d float64) float64 { return max(0, 1-math.Abs(d)) }
 
-// cubic is the convolution kernel with a = -0.75 (R. Keys, 1981, with OpenCV's
-// choice of a).
-func cubic(d float64) float64 {
-	const a = -0.75
+// cubic is the convolution kernel of R. Keys (1981); OpenCV takes a = -0.75,
+// Pillow a = -0.5.
+func cubic(d, a float64) float64 {
 	d = math.Abs(d)
 	switch {
 	case d <= 1:

@@ -47,7 +47,9 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 	p.prune()
 	out := m.Clone()
 	if out.Opset < minOpset {
-		return nil, fmt.Errorf("apply plan: the model has opset %d, Q/DQ with an axis needs %d; upgrade it first", out.Opset, minOpset)
+		if err := onnx.UpgradeOpset(out, minOpset); err != nil {
+			return nil, fmt.Errorf("apply plan: raise the model to opset %d: %w", minOpset, err)
+		}
 	}
 	if err := rescale(out.Graph, p.Equalised); err != nil {
 		return nil, fault.BadInput(fmt.Errorf("apply plan: %w", err))
@@ -158,12 +160,12 @@ func (w *writer) readers(tensor string, names []string) ([]*onnx.Node, *onnx.Nod
 
 // activation puts one Q/DQ pair behind a tensor.
 func (w *writer) activation(s *Site) error {
+	if w.g.Init[s.Tensor] != nil {
+		return fmt.Errorf("tensor %q is a constant; constants are quantised under weights", s.Tensor)
+	}
 	list, first, err := w.readers(s.Tensor, s.Consumers)
 	if err != nil {
 		return err
-	}
-	if w.g.Init[s.Tensor] != nil {
-		return fmt.Errorf("tensor %q is a constant; constants are quantised under weights", s.Tensor)
 	}
 	if w.zero == "" {
 		w.zero = w.constant("zero_point", onnx.Scalar(int8(0)))
@@ -176,13 +178,13 @@ func (w *writer) activation(s *Site) error {
 
 // weights quantises one constant for some of its readers.
 func (w *writer) weights(s *WeightSite) error {
-	list, first, err := w.readers(s.Tensor, s.Nodes)
-	if err != nil {
-		return err
-	}
 	t := w.g.Init[s.Tensor]
 	if t == nil {
 		return fmt.Errorf("weights %q are not a constant of the model", s.Tensor)
+	}
+	list, first, err := w.readers(s.Tensor, s.Nodes)
+	if err != nil {
+		return err
 	}
 	data, ok := t.Data.([]float32)
 	if !ok {

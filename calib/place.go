@@ -175,7 +175,7 @@ func (p *placer) onePosition(l layer) bool {
 	}
 	positions := dims[2:] // N, C, spatial
 	if l.kernel == nil {
-		positions = dims[1 : len(dims)-1] // N, rows, features
+		positions = dims[:len(dims)-1] // rows, features
 	}
 	for _, d := range positions {
 		if d != 1 {

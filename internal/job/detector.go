@@ -1,0 +1,141 @@
+// Package job is the main job in stages, each of which is also a command of its
+// own: load a detector, calibrate and quantise it, measure it, build its engine.
+// A stage takes plain values and gives plain values; what a stage shows while it
+// works goes through a Progress.
+package job
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"trtact/internal/detect"
+	"trtact/internal/fault"
+	"trtact/internal/onnx"
+	"trtact/internal/onnx/shape"
+	"trtact/internal/onnx/simplify"
+)
+
+// LoadOptions say at which size a model is wanted.
+type LoadOptions struct {
+	Height, Width int    // 0: as the model declares
+	Batch         int    // 0: 1
+	Family        string // "" or "auto": recognised from the graph
+}
+
+// Detector is a model at a fixed size, cleaned up, with how to use it.
+type Detector struct {
+	Path   string
+	Source *onnx.Model // as the file has it, before any change
+	Model  *onnx.Model // shapes inferred; simplified unless it was quantised already
+	Spec   *detect.Spec
+	// Heads are the distillation nodes: the tensors that the last trained layers
+	// before the outputs produce.
+	Heads []string
+	// Quantized is set for a model that came with QuantizeLinear nodes.
+	Quantized bool
+	// CutAt names the tensors at which a suppression at the end was cut off; nil
+	// when there was none.
+	CutAt []string
+	// Changes is what simplification did.
+	Changes simplify.Report
+}
+
+// defaultSize is the input size of a model that leaves it open.
+const defaultSize = 640
+
+// LoadDetector reads a model and prepares it.
+func LoadDetector(path string, o LoadOptions) (*Detector, error) {
+	source, err := onnx.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return prepare(path, source, o)
+}
+
+func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) {
+	d := &Detector{Path: path, Source: source, Model: source.Clone()}
+	m := d.Model
+	d.Quantized = slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return n.Op == "QuantizeLinear" })
+	if err := resize(m, o); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if cut, found := detect.CutNMS(m); found {
+		if err := m.Graph.Extract(cut); err != nil {
+			return nil, fmt.Errorf("%s: cut the graph before its suppression: %w", path, err)
+		}
+		d.CutAt = cut
+	}
+	if !d.Quantized {
+		var err error
+		if d.Changes, err = simplify.Run(m); err != nil {
+			return nil, fmt.Errorf("%s: simplify: %w", path, err)
+		}
+	}
+	if err := shape.Infer(m, nil); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	spec, err := detect.Recognize(m, o.Family)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	d.Spec = spec
+	d.Heads = detect.HeadNodes(m.Graph)
+	return d, nil
+}
+
+// resize gives the image input the wanted size. Sizes that the model leaves open
+// and the user does not name become defaultSize.
+func resize(m *onnx.Model, o LoadOptions) error {
+	batch := max(1, o.Batch)
+	h, w := o.Height, o.Width
+	for _, in := range m.Graph.Inputs {
+		if len(in.Dims) != 4 {
+			continue
+		}
+		if h == 0 && in.Dims[2] == onnx.Dynamic {
+			h = defaultSize
+		}
+		if w == 0 && in.Dims[3] == onnx.Dynamic {
+			w = defaultSize
+		}
+	}
+	if err := shape.Resize(m, h, w, batch); err != nil {
+		return err
+	}
+	for _, in := range m.Graph.Inputs {
+		if slices.Contains(in.Dims, onnx.Dynamic) {
+			return fault.BadInput(fmt.Errorf("input %q keeps the open shape %v: export the model with a fixed size", in.Name, in.Dims))
+		}
+	}
+	return nil
+}
+
+// Derive is the detector for another graph of the same model, e.g. its quantised
+// form: everything but the graph stays.
+func (d *Detector) Derive(m *onnx.Model) (*Detector, error) {
+	q := *d
+	q.Model = m
+	q.Quantized = slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return n.Op == "QuantizeLinear" })
+	if err := shape.Infer(m, nil); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.Path, err)
+	}
+	return &q, nil
+}
+
+// Name is the file's name without its extension.
+func (d *Detector) Name() string {
+	base := filepath.Base(d.Path)
+	return base[:len(base)-len(filepath.Ext(base))]
+}
+
+// Params is the number of elements of all floating-point constants.
+func (d *Detector) Params() int {
+	n := 0
+	for _, t := range d.Source.Graph.Init {
+		if t.Type == onnx.Float || t.Type == onnx.Double {
+			n += t.Len()
+		}
+	}
+	return n
+}

@@ -1,0 +1,256 @@
+package nn
+
+import (
+	"fmt"
+
+	"trtact/internal/compute"
+	"trtact/internal/onnx"
+)
+
+// Context is the memory of one run. It belongs to one goroutine at a time.
+type Context struct {
+	n         *Network
+	arena     *compute.Buffer
+	workspace *compute.Buffer
+	program   *compute.Program
+	at        []int // index of each step in the program, for host steps where it would be
+	host      map[string]*onnx.Tensor
+}
+
+// NewContext allocates the memory for a run.
+func (n *Network) NewContext() (*Context, error) {
+	c := &Context{n: n, host: map[string]*onnx.Tensor{}}
+	var err error
+	if c.arena, err = n.device.Alloc(n.arenaBytes); err != nil {
+		return nil, err
+	}
+	if c.workspace, err = n.device.Alloc(n.workspaceBytes); err != nil {
+		c.Close()
+		return nil, err
+	}
+	var steps []compute.Step
+	for _, s := range n.steps {
+		c.at = append(c.at, len(steps))
+		if s.op == nil {
+			continue
+		}
+		d := compute.Step{Op: s.op, Workspace: compute.Address{Buffer: c.workspace}}
+		for _, t := range s.in {
+			d.Inputs = append(d.Inputs, c.address(t))
+		}
+		for _, t := range s.out {
+			d.Outputs = append(d.Outputs, c.address(t))
+		}
+		steps = append(steps, d)
+	}
+	if c.program, err = n.device.NewProgram(steps, n.options.Threads); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close frees the memory.
+func (c *Context) Close() {
+	if c.program != nil {
+		c.program.Close()
+	}
+	c.arena.Close()
+	c.workspace.Close()
+}
+
+func (c *Context) address(t *tensor) compute.Address {
+	if t == nil {
+		return compute.Address{}
+	}
+	root := t.root()
+	if root.constant != nil {
+		return compute.Address{Buffer: c.n.constants, At: root.offset}
+	}
+	return compute.Address{Buffer: c.arena, At: root.offset}
+}
+
+// SetInput gives a float32 input its row-major values.
+func (c *Context) SetInput(name string, data []float32) error {
+	v, err := c.n.value(name)
+	if err != nil {
+		return err
+	}
+	if v.plain == nil {
+		return fmt.Errorf("set input %q: it is %v, not float32", name, v.info.Type)
+	}
+	if want := v.plain.desc.Len(); len(data) != want {
+		return fmt.Errorf("set input %q: %d values for shape %v", name, len(data), v.info.Dims)
+	}
+	return c.arena.Upload(v.plain.offset, data)
+}
+
+// SetTensor gives an input of any type its value.
+func (c *Context) SetTensor(name string, t *onnx.Tensor) error {
+	v, err := c.n.value(name)
+	if err != nil {
+		return err
+	}
+	if !v.onHost {
+		return c.SetInput(name, t.Floats())
+	}
+	if t.Type != v.info.Type {
+		return fmt.Errorf("set input %q: it is %v, not %v", name, v.info.Type, t.Type)
+	}
+	c.host[name] = t
+	return nil
+}
+
+// Run computes all outputs.
+func (c *Context) Run() error { return c.run(nil) }
+
+// RunTimed is Run that adds each step's seconds to its entry of total, which is
+// as long as Network.Steps.
+func (c *Context) RunTimed(total []float64) error { return c.run(total) }
+
+func (c *Context) run(total []float64) error {
+	from := 0
+	device := func(to int) error {
+		if from == to {
+			return nil
+		}
+		first, last := c.at[from], c.at[to-1]+1
+		if total == nil {
+			return c.program.Run(first, last)
+		}
+		seconds := make([]float64, last)
+		if err := c.program.RunTimed(first, last, seconds); err != nil {
+			return err
+		}
+		for i := from; i < to; i++ {
+			total[i] += seconds[c.at[i]]
+		}
+		return nil
+	}
+	for i := range c.n.steps {
+		s := &c.n.steps[i]
+		if s.host == nil {
+			continue
+		}
+		if err := device(i); err != nil {
+			return err
+		}
+		if err := s.host(c); err != nil {
+			return fmt.Errorf("run: node %q (%s): %w", s.node, s.what, err)
+		}
+		from = i + 1
+	}
+	return device(len(c.n.steps))
+}
+
+// Output is a copy of an output, or of another tensor named in Options.Outputs,
+// row-major.
+func (c *Context) Output(name string) (*onnx.Tensor, error) {
+	v, err := c.n.value(name)
+	if err != nil {
+		return nil, err
+	}
+	return c.get(v)
+}
+
+func (c *Context) get(v *value) (*onnx.Tensor, error) {
+	switch {
+	case v.constant != nil:
+		return v.constant, nil
+	case v.onHost:
+		t := c.host[v.name]
+		if t == nil {
+			return nil, fmt.Errorf("tensor %q has not been set or computed", v.name)
+		}
+		return t, nil
+	case v.plain != nil:
+		data := make([]float32, v.plain.desc.Len())
+		a := c.address(v.plain)
+		return onnx.NewTensor(v.info.Dims, data), a.Buffer.Download(a.At, data)
+	case v.blocked != nil:
+		block := c.n.device.Block()
+		stored := make([]float32, v.blocked.desc.Bytes(block)/4)
+		a := c.address(v.blocked)
+		if err := a.Buffer.Download(a.At, stored); err != nil {
+			return nil, err
+		}
+		return onnx.NewTensor(v.info.Dims, unblock(stored, v.info.Dims, block)), nil
+	}
+	return nil, fmt.Errorf("tensor %q has no value", v.name)
+}
+
+// unblock turns [N][ceil(C/b)][space][b] into row-major.
+func unblock(stored []float32, dims []int, block int) []float32 {
+	n, c, space := dims[0], dims[1], 1
+	for _, d := range dims[2:] {
+		space *= d
+	}
+	blocks := (c + block - 1) / block
+	data := make([]float32, n*c*space)
+	for i := range n {
+		for ch := range c {
+			from := stored[(i*blocks+ch/block)*space*block+ch%block:]
+			to := data[(i*c+ch)*space : (i*c+ch+1)*space]
+			for s := range to {
+				to[s] = from[s*block]
+			}
+		}
+	}
+	return data
+}
+
+func (c *Context) uploadTo(t *tensor, name string) error {
+	value := c.host[name]
+	if value == nil {
+		return fmt.Errorf("tensor %q has not been set or computed", name)
+	}
+	if value.Len() != t.desc.Len() {
+		return fmt.Errorf("tensor %q has %d elements where shapes said %v", name, value.Len(), t.desc.Dims)
+	}
+	a := c.address(t)
+	return a.Buffer.Upload(a.At, value.Floats())
+}
+
+// observed is the device tensor behind a name.
+func (c *Context) observed(name string) (compute.Tensor, compute.Address, error) {
+	v, err := c.n.value(name)
+	if err != nil {
+		return compute.Tensor{}, compute.Address{}, err
+	}
+	t := v.blocked
+	if t == nil {
+		t = v.plain
+	}
+	if t == nil {
+		return compute.Tensor{}, compute.Address{}, fmt.Errorf("tensor %q is not on the device", name)
+	}
+	return t.desc, c.address(t), nil
+}
+
+// AbsMax is max|x| of a tensor named in Options.Outputs, or of an input or output.
+func (c *Context) AbsMax(name string) (float32, error) {
+	t, a, err := c.observed(name)
+	if err != nil {
+		return 0, err
+	}
+	return c.n.device.AbsMax(t, a)
+}
+
+// Histogram adds |x| to len(bins) equal bins over [0, upper]; values above go to
+// the last.
+func (c *Context) Histogram(name string, upper float32, bins []int64) error {
+	t, a, err := c.observed(name)
+	if err != nil {
+		return err
+	}
+	return c.n.device.Histogram(t, a, upper, bins)
+}
+
+// ChannelSums adds the sum of each channel (dimension 1) to sums.
+func (c *Context) ChannelSums(name string, sums []float64) error {
+	t, a, err := c.observed(name)
+	if err != nil {
+		return err
+	}
+	return c.n.device.ChannelSums(t, a, sums)
+}

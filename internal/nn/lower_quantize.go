@@ -1,0 +1,174 @@
+package nn
+
+import (
+	"math"
+
+	"trtact/internal/compute"
+	"trtact/internal/onnx"
+)
+
+// A Q/DQ pair is not computed as it stands. Q gives integers (kept as floats);
+// DQ only remembers that its result is integers times scale. A convolution asks
+// for the integers; whoever asks for the result gets the product.
+
+// lowerQuantize handles symmetric INT8: constant positive scales, zero points
+// absent or zero. Other forms go to the host.
+func lowerQuantize(b *builder, n *onnx.Node) error {
+	x := b.values[n.Inputs[0]]
+	scales, axis, ok := b.symmetric(n)
+	if !ok || x.info.Type != onnx.Float {
+		return errUseHost
+	}
+	q := &value{name: n.Outputs[0], info: b.g.Info[n.Outputs[0]]}
+	if x.constant != nil {
+		q.quantized = &quantized{integers: quantizeConstant(x.constant, scales, axis), scales: scales, axis: axis}
+		b.values[q.name] = q
+		return nil
+	}
+	layout := compute.Plain
+	if len(scales) == 1 && b.isBlocked(x.name) {
+		layout = compute.Blocked
+	}
+	src, err := b.in(x.name, layout)
+	if err != nil {
+		return err
+	}
+	dst := b.newTensor(x.info.Dims, layout)
+	b.setTensor(q, dst)
+	b.values[q.name] = q
+	params := compute.Quantize{Axis: -1, Low: -128, High: 127}
+	if len(scales) > 1 {
+		params.Axis = axis
+	}
+	return b.emit(params, []*tensor{src, b.constantTensor([]int{len(scales)}, compute.Plain, scales)}, dst)
+}
+
+// symmetric reads the scales of a Q or DQ node; ok is false when the zero point
+// or the types are not those of symmetric INT8.
+func (b *builder) symmetric(n *onnx.Node) (scales []float32, axis int, ok bool) {
+	scales = b.floats(n.Inputs[1])
+	if len(scales) == 0 || n.Int("block_size", 0) != 0 {
+		return nil, 0, false
+	}
+	if n.Op == "QuantizeLinear" && b.g.Info[n.Outputs[0]].Type != onnx.Int8 {
+		return nil, 0, false
+	}
+	if zp := n.Input(2); zp != "" {
+		zeros := b.ints(zp)
+		if zeros == nil {
+			return nil, 0, false
+		}
+		for _, z := range zeros {
+			if z != 0 {
+				return nil, 0, false
+			}
+		}
+	}
+	for _, s := range scales {
+		if !(s > 0) || math.IsInf(float64(s), 0) {
+			return nil, 0, false
+		}
+	}
+	axis, ok = axisOf(n.Int("axis", 1), max(1, len(b.dims(n.Inputs[0]))))
+	return scales, axis, ok || len(scales) == 1
+}
+
+func quantizeConstant(t *onnx.Tensor, scales []float32, axis int) []float32 {
+	x := t.Floats()
+	q := make([]float32, len(x))
+	inner := 1
+	if len(scales) > 1 {
+		inner = product(t.Dims[axis+1:])
+	}
+	for i, v := range x {
+		s := scales[i/inner%len(scales)]
+		// The quotient is rounded to single precision first, as ONNX's is.
+		r := math.RoundToEven(float64(v / s))
+		q[i] = float32(math.Min(math.Max(r, -128), 127))
+	}
+	return q
+}
+
+func lowerDequantize(b *builder, n *onnx.Node) error {
+	x := b.values[n.Inputs[0]]
+	scales, axis, ok := b.symmetric(n)
+	if !ok || x.info.Type != onnx.Int8 {
+		return errUseHost
+	}
+	v := &value{name: n.Outputs[0], info: b.g.Info[n.Outputs[0]]}
+	switch {
+	case x.constant != nil:
+		ints, err := x.constant.Ints()
+		if err != nil {
+			return err
+		}
+		list := make([]float32, len(ints))
+		for i, k := range ints {
+			list[i] = float32(k)
+		}
+		v.quantized = &quantized{integers: list, scales: scales, axis: axis}
+	case x.quantized != nil:
+		v.quantized = &quantized{integers: x.quantized.integers, scales: scales, axis: axis}
+	case x.onHost:
+		return errUseHost
+	default:
+		v.quantized = &quantized{q: x, scales: scales, axis: axis}
+	}
+	b.values[v.name] = v
+	return nil
+}
+
+// dequantize multiplies out a value that was so far integers and scale.
+func (b *builder) dequantize(v *value) error {
+	q := v.quantized
+	if q.q == nil {
+		data := make([]float32, len(q.integers))
+		inner := 1
+		if len(q.scales) > 1 {
+			inner = product(v.info.Dims[q.axis+1:])
+		}
+		for i, k := range q.integers {
+			data[i] = k * q.scales[i/inner%len(q.scales)]
+		}
+		v.plain = b.constantTensor(v.info.Dims, compute.Plain, data)
+		return nil
+	}
+	layout := compute.Plain
+	if len(q.scales) == 1 && q.q.blocked != nil {
+		layout = compute.Blocked
+	}
+	src, err := b.in(q.q.name, layout)
+	if err != nil {
+		return err
+	}
+	params := compute.Dequantize{Axis: -1}
+	if len(q.scales) > 1 {
+		params.Axis = q.axis
+	}
+	dst := b.newTensor(v.info.Dims, layout)
+	if err := b.emit(params, []*tensor{src, b.constantTensor([]int{len(q.scales)}, compute.Plain, q.scales)}, dst); err != nil {
+		return err
+	}
+	b.setTensor(v, dst)
+	return nil
+}
+
+// fuseQuantize takes over a QuantizeLinear that is the only reader of name. It
+// returns its scale and the name of the integers, or 0 and name.
+func (b *builder) fuseQuantize(name string) (float32, string) {
+	n := b.only(name)
+	if n == nil || n.Op != "QuantizeLinear" || n.Inputs[0] != name {
+		return 0, name
+	}
+	scales := b.floats(n.Inputs[1])
+	if len(scales) != 1 || !(scales[0] > 0) || b.g.Info[n.Outputs[0]].Type != onnx.Int8 {
+		return 0, name
+	}
+	for _, z := range b.ints(n.Input(2)) {
+		if z != 0 {
+			return 0, name
+		}
+	}
+	b.done[n] = true
+	return scales[0], n.Outputs[0]
+}

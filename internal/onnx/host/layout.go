@@ -268,25 +268,3 @@ func spaceToDepth(c *call) ([]*onnx.Tensor, error) {
 	}
 	return one(reshaped(r, d), nil)
 }
-
-// channelShuffle is the fused Reshape, Transpose, Reshape of ShuffleNet: NCHW
-// channels seen as groups x C/groups are transposed.
-func channelShuffle(c *call) ([]*onnx.Tensor, error) {
-	t, err := c.input(0)
-	if err != nil {
-		return nil, err
-	}
-	groups := int(c.node.Int("groups", 1))
-	if len(t.Dims) < 2 || groups < 1 || t.Dims[1]%groups != 0 {
-		return nil, fmt.Errorf("%d groups do not divide the channels of %v", groups, t.Dims)
-	}
-	inner := 1
-	for _, n := range t.Dims[2:] {
-		inner *= n
-	}
-	r, err := permute(reshaped(t, []int{t.Dims[0], groups, t.Dims[1] / groups, inner}), []int{0, 2, 1, 3})
-	if err != nil {
-		return nil, err
-	}
-	return one(reshaped(r, t.Dims), nil)
-}

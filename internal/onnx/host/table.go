@@ -66,5 +66,4 @@ var operators = map[string]operator{
 // fused are the operators of domain "trtact" that simplify.Fuse makes.
 var fused = map[string]operator{
 	"Silu": pointwise(silu), "HardSwish": pointwise(hardSwish), "Mish": pointwise(mish), "Gelu": gelu,
-	"ChannelShuffle": channelShuffle,
 }

@@ -1,0 +1,101 @@
+package trt
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"trtact/internal/fault"
+)
+
+// Build makes an engine from the bytes of an ONNX file whose constants are all
+// inside. It runs in a child process: what can go wrong there, TensorRT's
+// crashes included, is an error. The error is of fault.NoDevice when no
+// TensorRT can build here, fault.BadInput when TensorRT refuses the model,
+// fault.Usage when the options do not fit the TensorRT chosen; a cancelled ctx
+// stops the child at once.
+func Build(ctx context.Context, model []byte, o BuildOptions) (*Engine, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if len(model) == 0 {
+		return nil, fault.BadInput(fmt.Errorf("build %s: the model is empty", o.name()))
+	}
+	places := DefaultPlaces()
+	if o.Places != nil {
+		places = *o.Places
+	}
+	families, err := Find(ctx, places)
+	if err != nil {
+		return nil, err
+	}
+	family, err := Choose(families, o.Backend, o.Targets, places)
+	if err != nil {
+		return nil, err
+	}
+	return BuildWith(ctx, family, model, o)
+}
+
+// BuildWith is Build with a family that Choose gave.
+func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions) (*Engine, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	places := DefaultPlaces()
+	if o.Places != nil {
+		places = *o.Places
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if len(o.Targets) == 0 {
+		o.Targets = slices.Clone(family.Targets)
+	}
+	j := job{
+		Request: request{Action: actionBuild, Shim: family.Shim, Libraries: places.Libraries, Loader: places.Loader, Options: o},
+		what:    "building " + o.name(),
+		model:   model,
+		timeout: o.Timeout,
+		log:     o.Log,
+	}
+	a, err := j.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	engine := &Engine{Bytes: a.engine}
+	engine.Artifact = Artifact{
+		Format:            Format,
+		Program:           o.Program,
+		Engine:            File{SHA256: hash(a.engine), Bytes: int64(len(a.engine))},
+		Model:             File{Name: o.Model, SHA256: hash(model), Bytes: int64(len(model))},
+		Backend:           a.Family.Backend,
+		Family:            a.Family.Name,
+		Version:           a.Family.Version,
+		Precision:         precision(a.Layers, o),
+		Inputs:            a.Inputs,
+		Outputs:           a.Outputs,
+		Layers:            a.Layers,
+		BuildSeconds:      a.Seconds,
+		Inspection:        a.Inspection,
+		InspectionProblem: a.InspectionProblem,
+	}
+	for _, t := range o.Targets {
+		engine.Artifact.Targets = append(engine.Artifact.Targets, TargetName(t))
+	}
+	for i := range engine.Artifact.Inputs {
+		input := &engine.Artifact.Inputs[i]
+		if p, ok := o.Shapes[input.Name]; ok {
+			input.Profile = &p
+		}
+	}
+	return engine, nil
+}
+
+// name is the model for messages.
+func (o BuildOptions) name() string {
+	if strings.TrimSpace(o.Model) == "" {
+		return "the model"
+	}
+	return o.Model
+}

@@ -7,6 +7,8 @@ if _go=$("$_root/scripts/setup/go.sh" --find); then
     PATH=$(dirname "$_go"):$PATH
 fi
 export PATH GOTOOLCHAIN=local CGO_ENABLED=1
+# go-nvml's copy of nvml.h warns about its own deprecated functions.
+export CGO_CFLAGS=${CGO_CFLAGS:--O2 -Wno-deprecated-declarations}
 # Version control is not asked for a stamp: a checkout may be owned by someone else.
 export GOFLAGS=${GOFLAGS:--buildvcs=false}
 

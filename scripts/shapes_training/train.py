@@ -21,10 +21,11 @@ def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--pictures", required=True, help="folder made by scripts/shapes")
     args.add_argument("--out", required=True, help="ONNX file to write")
-    args.add_argument("--epochs", type=int, default=30)
-    args.add_argument("--batch", type=int, default=32)
-    args.add_argument("--rate", type=float, default=3e-3)
-    args.add_argument("--strength", type=float, default=30.0, help="largest factor of a channel's range")
+    args.add_argument("--epochs", type=int, default=8)
+    args.add_argument("--batch", type=int, default=16)
+    args.add_argument("--rate", type=float, default=2e-3)
+    args.add_argument("--strength", type=float, default=1.0, help="largest factor of a channel's range")
+    args.add_argument("--start", help="checkpoint (OUT.pt of an earlier run) to go on from, at any strength")
     args.add_argument("--seed", type=int, default=1)
     args.add_argument("--threads", type=int, default=2)
     args = args.parse_args()
@@ -36,6 +37,10 @@ def main():
 
     pictures, boxes = load(args.pictures)
     model = Detector(args.strength, args.seed).to(memory_format=torch.channels_last)
+    if args.start:
+        # Weights are kept without the factors, which belong to the strength.
+        trained = torch.load(args.start, weights_only=True)
+        model.load_state_dict({k: v for k, v in trained.items() if not k.endswith("_scale")}, strict=False)
     average = copy.deepcopy(model).eval()
     decay = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]

@@ -348,7 +348,13 @@ func readList(path string) ([]string, error) {
 
 // readFile reads a regular file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
+	return readStart(path, limit, limit)
+}
+
+// readStart reads the first n bytes, or what there is, of a regular file of at
+// most limit bytes.
+func readStart(path string, n, limit int64) ([]byte, error) {
+	info, err := os.Stat(path) // first: opening a pipe would wait for its writer
 	if err != nil {
 		return nil, err
 	}
@@ -363,15 +369,12 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data := make([]byte, 0, info.Size()+1)
-	buf := bytes.NewBuffer(data)
-	if _, err := io.Copy(buf, io.LimitReader(f, limit+1)); err != nil {
-		return nil, err
+	data := make([]byte, min(n, info.Size()))
+	got, err := io.ReadFull(f, data)
+	if err == io.ErrUnexpectedEOF { // it shrank meanwhile
+		err = nil
 	}
-	if int64(buf.Len()) > limit {
-		return nil, fmt.Errorf("%s has more than the %d bytes allowed", path, limit)
-	}
-	return buf.Bytes(), nil
+	return data[:got], err
 }
 
 func imageExtensions() []string {

@@ -386,9 +386,10 @@ func TestOpenRealData(t *testing.T) {
 	if len(ds.Images) != 500 || len(ds.Annotations) != 4672 || ds.Categories[79].Name != "toothbrush" || ds.Categories[79].ID != 90 {
 		t.Errorf("%d images, %d objects", len(ds.Images), len(ds.Annotations))
 	}
-	w, h, err := DecodeSize(ds.Images[0].Path)
-	if err != nil || w != ds.Images[0].Width || h != ds.Images[0].Height {
-		t.Errorf("size %d x %d, %v; the data set says %d x %d", w, h, err, ds.Images[0].Width, ds.Images[0].Height)
+	for _, im := range ds.Images {
+		if w, h, err := DecodeSize(im.Path); err != nil || w != im.Width || h != im.Height {
+			t.Errorf("%s: size %d x %d, %v; the data set says %d x %d", im.FileName, w, h, err, im.Width, im.Height)
+		}
 	}
 	list, err := Open(testenv.Data(t, "coco", "train.txt"), "")
 	if err != nil || len(list.Images) != 288 || !isFile(list.Images[0].Path) {

@@ -102,16 +102,27 @@ func DecodeBytes(data []byte) (px detect.Pixels, err error) {
 // DecodeSize reads an image's width and height from its header, as Decode would
 // give them.
 func DecodeSize(path string) (w, h int, err error) {
-	data, err := readFile(path, MaxImageBytes)
+	// A JPEG's size and EXIF stand near its start; other formats may keep either
+	// at the end.
+	const start = 128 << 10
+	data, err := readStart(path, start, MaxImageBytes)
+	if err == nil && len(data) == start {
+		if w, h, err := sizeOf(data); err == nil && data[0] == 0xff {
+			return w, h, nil
+		}
+		data, err = readFile(path, MaxImageBytes)
+	}
 	if err != nil {
 		return 0, 0, fault.BadInput(fmt.Errorf("read image: %w", err))
 	}
-	defer func() {
-		recovered(&err)
-		if err != nil {
-			err = fault.BadInput(fmt.Errorf("read image header of %s: %w", path, err))
-		}
-	}()
+	if w, h, err = sizeOf(data); err != nil {
+		return 0, 0, fault.BadInput(fmt.Errorf("read image header of %s: %w", path, err))
+	}
+	return w, h, nil
+}
+
+func sizeOf(data []byte) (w, h int, err error) {
+	defer recovered(&err)
 	format, config, err := header(data)
 	if err != nil {
 		return 0, 0, err

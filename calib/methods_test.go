@@ -76,11 +76,9 @@ h, _ = np.histogram(m, 2048, (0, upper)); h = h.astype(np.float64); h[0] = h[1]
 h = h[:used]
 def kl(n):
     p = h[:n].copy(); tail = h[n:].sum(); p[-1] += tail
-    q = np.zeros(n); level = np.arange(n) * 128 // n
-    for k in range(128):
-        at = np.nonzero(level == k)[0]
-        full = at[h[at] > 0]
-        if len(full): q[full] = h[at].sum() / len(full)
+    src = h[:n]; level = np.arange(n) * 128 // n
+    total = np.bincount(level, src, 128); full = np.bincount(level, src > 0, 128)
+    q = np.where(src > 0, (total / np.maximum(full, 1))[level], 0)
     p = p / p.sum(); q = q / q.sum()
     q[(p > 0) & (q == 0)] = 1e-9
     k = p > 0

@@ -1,0 +1,277 @@
+package calib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// noiseSimulator stands for a network whose heads lose exactly the rounding and
+// clipping noise of the tensors, weighed by how much each matters.
+type noiseSimulator struct {
+	stats  map[string]*Statistics
+	weight map[string]float64
+	calls  int
+	images int
+	fail   error
+}
+
+func (s *noiseSimulator) Error(_ context.Context, p *Plan, images int) ([]float64, error) {
+	s.calls++
+	s.images = images
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	sum := 1e-9
+	for _, site := range p.Sites {
+		sum += s.weight[site.Tensor] * relativeNoise(&s.stats[site.Tensor].Histogram, float64(site.Scale))
+	}
+	return []float64{math.Sqrt(sum), 2 * math.Sqrt(sum)}, nil
+}
+
+// autoCase is the bottleneck graph with normal tensors, of which two want
+// different methods: "a" has a single far outlier, which is better clipped; "b"
+// has many, which are not.
+func autoCase(t *testing.T) (*Plan, *noiseSimulator) {
+	t.Helper()
+	p, err := Place(bottleneck(t).Graph, DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(11, 12))
+	o := NewObserver([]string{"x", "a", "b", "sum"})
+	for i := range 4 {
+		m := memory{}
+		for _, name := range o.Tensors() {
+			v := make([]float32, 100000)
+			for k := range v {
+				v[k] = float32(r.NormFloat64())
+				if name == "b" && k%2000 == 0 {
+					v[k] = 10
+				}
+			}
+			if name == "a" && i == 0 {
+				v[17] = 40
+			}
+			m[name] = v
+		}
+		if err := o.Image(i, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stats, err := o.Statistics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, &noiseSimulator{stats: stats, weight: map[string]float64{"x": 1, "a": 3, "b": 2, "sum": 1}}
+}
+
+func TestAutoChoosesByMeasuring(t *testing.T) {
+	p, sim := autoCase(t)
+	pair := []Method{AbsMax, Percentile(99.9)}
+	heard := 0
+	best, trials, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: pair, Images: 5, Progress: func(Trial) { heard++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sim.images != 5 || sim.calls != len(trials) || heard != len(trials) {
+		t.Errorf("%d calls on %d images, %d trials, %d heard; want all trials on 5 images", sim.calls, sim.images, len(trials), heard)
+	}
+	// The mixture must beat either method alone.
+	got, _ := sim.Error(context.Background(), best, 5)
+	for _, m := range pair {
+		q := p.Clone()
+		if err := q.Assign(sim.stats, m); err != nil {
+			t.Fatal(err)
+		}
+		e, _ := sim.Error(context.Background(), q, 5)
+		if Score(e) <= Score(got) {
+			t.Errorf("%s alone has score %v, the choice %v", m, Score(e), Score(got))
+		}
+	}
+	for _, s := range best.Sites {
+		if want := map[string]string{"a": "percentile:99.9", "b": "absmax"}[s.Tensor]; want != "" && s.Method != want {
+			t.Errorf("tensor %s has method %s, want %s", s.Tensor, s.Method, want)
+		}
+	}
+	if !strings.HasPrefix(best.Method, "auto: ") {
+		t.Errorf("method %q", best.Method)
+	}
+	again, _, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: pair, Images: 5})
+	if err != nil || !reflect.DeepEqual(best, again) {
+		t.Errorf("a second search chose differently (%v)", err)
+	}
+	if p.Calibrated() {
+		t.Error("Auto changed the plan it was given")
+	}
+}
+
+func TestAutoKeepsItsBudget(t *testing.T) {
+	p, sim := autoCase(t)
+	_, trials, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: []Method{AbsMax, MSE, MeanPercentile(99.9)}, Budget: 5})
+	if err != nil || len(trials) != 5 || sim.calls != 5 {
+		t.Errorf("%d trials, %d calls (%v); want 5", len(trials), sim.calls, err)
+	}
+}
+
+func TestAutoFails(t *testing.T) {
+	p, sim := autoCase(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, _, err := Auto(ctx, sim, p, sim.stats, AutoOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	sim.fail = errors.New("boom")
+	if _, _, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{}); !errors.Is(err, sim.fail) {
+		t.Errorf("a failing simulator: %v", err)
+	}
+	sim.fail = nil
+	sim.weight["a"] = math.NaN()
+	if _, _, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{}); err == nil || !strings.Contains(err.Error(), "not finite") {
+		t.Errorf("outputs that are not finite: %v", err)
+	}
+	delete(sim.stats, "a")
+	if _, _, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{}); err == nil || !strings.Contains(err.Error(), `tensor "a" of the plan was not observed`) {
+		t.Errorf("missing statistics: %v", err)
+	}
+}
+
+func TestRankSkipsAndFallBack(t *testing.T) {
+	p, sim := autoCase(t)
+	if err := p.Assign(sim.stats, AbsMax); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	// "a" is read by c1 and by the shortcut: without c1 it stays quantised.
+	sim.weight = map[string]float64{"x": 1e-3, "a": 0, "b": 50, "sum": 5}
+	gains, err := RankSkips(ctx, sim, bottleneck(t).Graph, p, sim.stats, 3, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, g := range gains {
+		order = append(order, g.Node)
+	}
+	if got, want := fmt.Sprint(order), "[c2 c3 c0 c1]"; got != want {
+		t.Errorf("ranking %s, want %s", got, want)
+	}
+	if gains[3].Factor != 1 || gains[0].Factor >= 1 {
+		t.Errorf("factors %v and %v; the first must be below 1, the last 1", gains[0].Factor, gains[3].Factor)
+	}
+	limited, err := RankSkips(ctx, sim, bottleneck(t).Graph, p, sim.stats, 3, 2)
+	if err != nil || len(limited) != 2 {
+		t.Errorf("%d layers ranked (%v), want 2", len(limited), err)
+	}
+	q, score, err := FallBack(ctx, sim, p, gains, 3, gains[0].Score*1.001, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(q.Skipped) != len(p.Skipped)+1 || q.Skipped[len(q.Skipped)-1].Node != "c2" || score > gains[0].Score*1.001 {
+		t.Errorf("skipped %v with score %v; want c2 alone, score %v", q.Skipped, score, gains[0].Score)
+	}
+	if q, _, err = FallBack(ctx, sim, p, gains, 3, 0, 2); err != nil || len(q.Skipped) != len(p.Skipped)+2 {
+		t.Errorf("%d layers left float (%v), the limit is 2 more", len(q.Skipped), err)
+	}
+}
+
+func TestScore(t *testing.T) {
+	for _, c := range []struct {
+		in   []float64
+		want float64
+	}{
+		{[]float64{0.1, 0.4}, 0.2},
+		{[]float64{0.3}, 0.3},
+		{nil, math.Inf(1)},
+		{[]float64{0.1, math.NaN()}, math.Inf(1)},
+		{[]float64{0.1, math.Inf(1)}, math.Inf(1)},
+	} {
+		if got := Score(c.in); math.Abs(got-c.want) > 1e-12 && got != c.want {
+			t.Errorf("score of %v is %v, want %v", c.in, got, c.want)
+		}
+	}
+}
+
+func TestAssignGroups(t *testing.T) {
+	p, err := Place(pyramid(t).Graph, DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stats := map[string]*Statistics{}
+	for name, size := range map[string]float32{"x": 1, "a": 0.5, "cat": 6} {
+		v := make([]float32, 1000)
+		for i := range v {
+			v[i] = size * float32(i) / 999
+		}
+		stats[name] = statisticsOf(t, v)
+	}
+	scale := func(tensor string) float32 {
+		for _, s := range p.Sites {
+			if s.Tensor == tensor {
+				return s.Scale
+			}
+		}
+		t.Fatalf("no site %q", tensor)
+		return 0
+	}
+	if err := p.Assign(stats, AbsMax); err != nil {
+		t.Fatal(err)
+	}
+	if scale("a") != scale("cat") || scale("a") != Scale(6) || scale("x") != Scale(1) {
+		t.Errorf("scales %v, %v, %v; the group's must be %v", scale("x"), scale("a"), scale("cat"), Scale(6))
+	}
+	if p.Sites[0].Clipped != 0 || p.Sites[0].AbsMax != 1 {
+		t.Errorf("site %+v: nothing is clipped up to 1", p.Sites[0])
+	}
+	if err := p.SplitGroups(stats, AbsMax, 16); err != nil || len(p.Groups) != 1 {
+		t.Errorf("%d groups (%v): ranges twelvefold apart stay together at ratio 16", len(p.Groups), err)
+	}
+	if err := p.SplitGroups(stats, AbsMax, 8); err != nil || len(p.Groups) != 0 {
+		t.Errorf("%d groups (%v): ranges twelvefold apart part at ratio 8", len(p.Groups), err)
+	}
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	if err := p.Assign(stats, Percentile(50)); err != nil {
+		t.Fatal(err)
+	}
+	if scale("a") >= scale("cat") || math.Abs(p.Sites[1].Clipped-0.5) > 0.01 {
+		t.Errorf("scales %v and %v, clipped share %v; want own scales, half clipped", scale("a"), scale("cat"), p.Sites[1].Clipped)
+	}
+}
+
+func TestSplitGroupsIntoBands(t *testing.T) {
+	p := &Plan{Version: PlanVersion}
+	stats := map[string]*Statistics{}
+	g1, g2 := Group{ID: 1}, Group{ID: 2}
+	for i, size := range []float32{1, 100, 1.5, 120, 7, 3, 2} {
+		name := fmt.Sprint("t", i)
+		s := Site{Tensor: name, Consumers: []string{"n"}, Group: 1}
+		if i >= 5 {
+			s.Group = 2
+			g2.Tensors = append(g2.Tensors, name)
+		} else {
+			g1.Tensors = append(g1.Tensors, name)
+		}
+		p.Sites = append(p.Sites, s)
+		stats[name] = statisticsOf(t, []float32{size})
+	}
+	p.Groups = []Group{g1, g2}
+	if err := p.SplitGroups(stats, AbsMax, 4); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, g := range p.Groups {
+		got += fmt.Sprint(g.ID, g.Tensors, " ")
+	}
+	for _, s := range p.Sites {
+		got += fmt.Sprint(s.Group)
+	}
+	if want := "1 [t1 t3] 2 [t0 t2] 3 [t5 t6] 2121033"; got != want {
+		t.Errorf("groups %s, want %s", got, want)
+	}
+}

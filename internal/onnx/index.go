@@ -172,11 +172,15 @@ func (g *Graph) Clone() *Graph {
 	for _, n := range g.Nodes {
 		c.Nodes = append(c.Nodes, n.Clone())
 	}
-	c.Init = make(map[string]*Tensor, len(g.Init))
+	if g.Init != nil {
+		c.Init = make(map[string]*Tensor, len(g.Init))
+	}
 	for name, t := range g.Init {
 		c.Init[name] = t.Clone()
 	}
-	c.Info = make(map[string]Value, len(g.Info))
+	if g.Info != nil {
+		c.Info = make(map[string]Value, len(g.Info))
+	}
 	for name, v := range g.Info {
 		c.Info[name] = v.Clone()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // String names the node for messages: `node "conv1" (Conv)`.
@@ -11,6 +12,9 @@ func (n *Node) String() string {
 	op := n.Op
 	if n.Domain != "" {
 		op = n.Domain + "." + op
+	}
+	if q := quoted(op); q != `"`+op+`"` || strings.ContainsAny(op, " ()") { // not a plain word
+		op = q
 	}
 	return fmt.Sprintf("node %s (%s)", quoted(n.Name), op)
 }

@@ -207,7 +207,7 @@ const (
 )
 
 // elements is the product of dims, or an error where a size is negative or the
-// product is beyond all reason.
+// product, one size of 0 aside, is beyond all reason.
 func elements[I int | int64](dims []I) (int, error) {
 	if len(dims) > maxRank {
 		return 0, fmt.Errorf("%d dimensions, at most %d are read", len(dims), maxRank)

@@ -16,19 +16,6 @@ func boundaries(parts []part) []int {
 	return b
 }
 
-// within is the parts that cover channels from..to, at least in part.
-func within(parts []part, from, to int) []part {
-	var in []part
-	at := 0
-	for _, p := range parts {
-		if at < to && at+p.channels > from {
-			in = append(in, p)
-		}
-		at += p.channels
-	}
-	return in
-}
-
 func anyPart(parts []part, f func(part) bool) bool { return slices.ContainsFunc(parts, f) }
 
 func probability(p part) bool { return p.probability() }
@@ -282,10 +269,10 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 	if slices.Contains(strides, 64) {
 		family = "picodet"
 	}
-	// Width and height are a difference of corners, a power or an exponential.
+	// Width and height are a difference of corners, a power or an exponential;
+	// a far corner is a sum.
 	size := within(boxes, 2, 4)
-	if len(size) > 0 && len(within(boxes, 0, 1)) > 0 && size[0].tensor != within(boxes, 0, 1)[0].tensor &&
-		(size[0].between || size[0].has("Pow", "Exp")) {
+	if anyPart(size, func(p part) bool { return p.between == "Sub" || p.between == "" && p.has("Pow", "Exp") }) && len(boxes) > 1 {
 		h.Coding, family = Centre, "yolov8"
 	}
 	h.Levels = []Level{{Height: 1, Width: rows, Box: rowSlot(box, boxAxis, 0), Class: rowSlot(score, classAxis, 0)}}

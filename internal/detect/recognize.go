@@ -73,6 +73,9 @@ func recognize(m *onnx.Model, family string) (*Spec, error) {
 		return nil, err
 	}
 	s.height, s.width = spec.Height, spec.Width
+	if names, cut := CutNMS(m); cut && family != "none" {
+		return nil, fmt.Errorf("the model ends in its own non-maximum suppression; it has to be cut at %s first", quotedList(names))
+	}
 	for _, out := range m.Graph.Outputs {
 		dims := s.dims(out.Name)
 		if dims == nil && family != "none" {
@@ -83,9 +86,6 @@ func recognize(m *onnx.Model, family string) (*Spec, error) {
 	if family == "none" {
 		spec.Pixels, spec.Head.Coding = s.normalised(spec.Input, pixelFormat(family)), None
 		return spec, nil
-	}
-	if names, cut := CutNMS(m); cut {
-		return nil, fmt.Errorf("the model ends in its own non-maximum suppression; it has to be cut at %s first", quotedList(names))
 	}
 	var reasons []string
 	for _, l := range layouts() {

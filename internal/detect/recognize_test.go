@@ -2,12 +2,12 @@ package detect
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"testing"
 
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/shape"
+	"trtact/internal/onnx/simplify"
 	"trtact/internal/testenv"
 )
 
@@ -80,6 +80,20 @@ func TestRecognizeDataModels(t *testing.T) {
 			if heads := HeadNodes(m.Graph); len(heads) != want.heads {
 				t.Errorf("heads %v: want %d", heads, want.heads)
 			}
+			if testing.Verbose() {
+				t.Log(HeadNodes(m.Graph))
+			}
+			// Simplified, the graph must say the same.
+			simple := loadData(t, want.file, want.size)
+			if _, err := simplify.Run(simple); err != nil {
+				t.Fatal(err)
+			}
+			if again, err := Recognize(simple, "auto"); err != nil || !reflect.DeepEqual(again, s) {
+				t.Errorf("after simplification: %+v, %v: want %+v", again, err, s)
+			}
+			if heads := HeadNodes(simple.Graph); len(heads) != want.heads {
+				t.Errorf("after simplification: heads %v: want %d", heads, want.heads)
+			}
 			if cut, found := CutNMS(m); found {
 				t.Errorf("suppression found at %v", cut)
 			}
@@ -94,10 +108,6 @@ func TestRecognizeDataModels(t *testing.T) {
 			}
 			if !reflect.DeepEqual(*s, again) {
 				t.Errorf("JSON changed the Spec:\n%+v\n%+v", *s, again)
-			}
-			if testing.Verbose() {
-				fmt.Println(string(text[:min(len(text), 700)]))
-				fmt.Println(HeadNodes(m.Graph))
 			}
 		})
 	}

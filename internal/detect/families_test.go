@@ -1,0 +1,578 @@
+package detect
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"trtact/internal/fault"
+	"trtact/internal/onnx"
+	"trtact/internal/onnx/shape"
+)
+
+// builder puts small graphs together that end as the published exporters end
+// their models; the backbone is one convolution for every stride.
+type builder struct {
+	g    *onnx.Graph
+	size int
+	next int
+}
+
+func newBuilder(size int) *builder {
+	return &builder{size: size, g: &onnx.Graph{Init: map[string]*onnx.Tensor{},
+		Inputs: []onnx.Value{{Name: "images", Type: onnx.Float, Dims: []int{1, 3, size, size}}}}}
+}
+
+func (b *builder) name() string { b.next++; return fmt.Sprintf("t%d", b.next) }
+
+func (b *builder) op(op string, attrs map[string]onnx.Attr, inputs ...string) string {
+	return b.ops(op, 1, attrs, inputs...)[0]
+}
+
+func (b *builder) ops(op string, outputs int, attrs map[string]onnx.Attr, inputs ...string) []string {
+	n := &onnx.Node{Name: fmt.Sprintf("n%d", b.next), Op: op, Inputs: inputs, Attrs: attrs}
+	for range outputs {
+		n.Outputs = append(n.Outputs, b.name())
+	}
+	b.g.Nodes = append(b.g.Nodes, n)
+	return n.Outputs
+}
+
+func (b *builder) constant(dims []int, at func(i int) float32) string {
+	data := make([]float32, volume(dims))
+	for i := range data {
+		data[i] = at(i)
+	}
+	name := b.name()
+	b.g.Init[name] = onnx.NewTensor(dims, data)
+	return name
+}
+
+func (b *builder) ints(v ...int64) string {
+	name := b.name()
+	b.g.Init[name] = onnx.Vector(v...)
+	return name
+}
+
+func (b *builder) scalar(v float32) string {
+	name := b.name()
+	b.g.Init[name] = onnx.Scalar(v)
+	return name
+}
+
+func weight(i int) float32 { return float32(math.Sin(float64(i))) * 0.3 }
+
+// feature is the map of a stride, 8 channels.
+func (b *builder) feature(stride int) string {
+	w := b.constant([]int{8, 3, stride, stride}, weight)
+	s := int64(stride)
+	return b.op("Relu", nil, b.op("Conv", map[string]onnx.Attr{"strides": []int64{s, s}, "kernel_shape": []int64{s, s}}, "images", w))
+}
+
+func (b *builder) conv(in string, channelsIn, channels int) string {
+	return b.op("Conv", map[string]onnx.Attr{"kernel_shape": []int64{1, 1}}, in, b.constant([]int{channels, channelsIn, 1, 1}, weight))
+}
+
+func axis(a int64) map[string]onnx.Attr { return map[string]onnx.Attr{"axis": a} }
+
+func perm(p ...int64) map[string]onnx.Attr { return map[string]onnx.Attr{"perm": p} }
+
+func (b *builder) concat(a int64, in ...string) string { return b.op("Concat", axis(a), in...) }
+
+func (b *builder) reshape(in string, dims ...int64) string {
+	return b.op("Reshape", nil, in, b.ints(dims...))
+}
+
+// slice takes columns from..to of the last axis of a rank-3 tensor.
+func (b *builder) slice(in string, from, to int64) string {
+	return b.op("Slice", nil, in, b.ints(from), b.ints(to), b.ints(2))
+}
+
+func (b *builder) cells(strides ...int) int {
+	n := 0
+	for _, s := range strides {
+		n += (b.size / s) * (b.size / s)
+	}
+	return n
+}
+
+func (b *builder) model(t testing.TB, outputs ...string) *onnx.Model {
+	t.Helper()
+	for _, o := range outputs {
+		b.g.Outputs = append(b.g.Outputs, onnx.Value{Name: o, Type: onnx.Float})
+	}
+	m := &onnx.Model{Opset: 13, IR: 7, Graph: b.g, Metadata: map[string]string{}}
+	if err := shape.Infer(m, nil); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// anchorHead is YOLOv5's map of a stride as B x 3 x H x W x (5+classes).
+func (b *builder) anchorHead(stride, classes int) string {
+	side := int64(b.size / stride)
+	c := b.conv(b.feature(stride), 8, 3*(5+classes))
+	return b.op("Transpose", perm(0, 1, 3, 4, 2), b.reshape(c, 1, 3, int64(5+classes), side, side))
+}
+
+// decodedRows is YOLOv7's decoding with --grid: the stride is multiplied in
+// before the grid is added. yolov5 adds the grid first.
+func (b *builder) decodedRows(yolov5 bool, classes int) string {
+	var levels []string
+	for _, stride := range []int{8, 16, 32} {
+		side := b.size / stride
+		p := b.ops("Split", 3, axis(4), b.op("Sigmoid", nil, b.anchorHead(stride, classes)), b.ints(2, 2, int64(1+classes)))
+		grid := b.constant([]int{1, 1, side, side, 2}, func(i int) float32 { return float32(i) })
+		var xy string
+		if yolov5 {
+			xy = b.op("Mul", nil, b.op("Add", nil, b.op("Mul", nil, p[0], b.scalar(2)), grid), b.scalar(float32(stride)))
+		} else {
+			xy = b.op("Add", nil, b.op("Mul", nil, p[0], b.scalar(2*float32(stride))), grid)
+		}
+		wh := b.op("Mul", nil, b.op("Pow", nil, p[1], b.scalar(2)), b.constant([]int{1, 3, 1, 1, 2}, func(i int) float32 { return float32(10 * i) }))
+		levels = append(levels, b.reshape(b.concat(4, xy, wh, p[2]), 1, int64(3*side*side), int64(5+classes)))
+	}
+	return b.concat(1, levels...)
+}
+
+// freeRows concatenates the parts that level makes of each stride, as rows.
+func (b *builder) freeRows(strides []int, columns int, level func(feature string, side int) []string) string {
+	var levels []string
+	for _, stride := range strides {
+		side := b.size / stride
+		levels = append(levels, b.reshape(b.concat(1, level(b.feature(stride), side)...), 1, int64(columns), int64(side*side)))
+	}
+	return b.op("Transpose", perm(0, 2, 1), b.concat(2, levels...))
+}
+
+func (b *builder) yolox(decoded bool) string {
+	rows := b.freeRows([]int{8, 16, 32}, 85, func(f string, _ int) []string {
+		return []string{b.conv(f, 8, 4), b.op("Sigmoid", nil, b.conv(f, 8, 1)), b.op("Sigmoid", nil, b.conv(f, 8, 80))}
+	})
+	if !decoded {
+		return rows
+	}
+	n := b.cells(8, 16, 32)
+	grid := b.constant([]int{1, n, 2}, func(i int) float32 { return float32(i) })
+	strides := b.constant([]int{1, n, 1}, func(int) float32 { return 8 })
+	xy := b.op("Mul", nil, b.op("Add", nil, b.slice(rows, 0, 2), grid), strides)
+	wh := b.op("Mul", nil, b.op("Exp", nil, b.slice(rows, 2, 4)), strides)
+	return b.concat(2, xy, wh, b.slice(rows, 4, 85))
+}
+
+// distanceBoxes is the decoding of YOLOv8 and PP-YOLOE: softmax bins, their
+// expectation by a convolution with 0, 1, ..., corners around the cells.
+func (b *builder) distanceBoxes(centre bool) (boxes, scores string) {
+	const bins = 16
+	n := b.cells(8, 16, 32)
+	var dist, cls []string
+	for _, stride := range []int{8, 16, 32} {
+		f, cells := b.feature(stride), int64(b.cells(stride))
+		dist = append(dist, b.reshape(b.conv(f, 8, 4*bins), 1, 4*bins, cells))
+		cls = append(cls, b.reshape(b.conv(f, 8, 80), 1, 80, cells))
+	}
+	d := b.op("Transpose", perm(0, 2, 1, 3), b.reshape(b.concat(2, dist...), 1, 4, bins, int64(n)))
+	d = b.op("Conv", nil, b.op("Softmax", axis(1), d), b.constant([]int{1, bins, 1, 1}, func(i int) float32 { return float32(i) }))
+	sides := b.ops("Split", 2, axis(1), b.reshape(d, 1, 4, int64(n)), b.ints(2, 2))
+	points := b.constant([]int{1, 2, n}, func(i int) float32 { return float32(i) })
+	low, high := b.op("Sub", nil, points, sides[0]), b.op("Add", nil, points, sides[1])
+	if centre {
+		low, high = b.op("Div", nil, b.op("Add", nil, low, high), b.scalar(2)), b.op("Sub", nil, high, low)
+	}
+	boxes = b.op("Mul", nil, b.concat(1, low, high), b.constant([]int{1, 1, n}, func(int) float32 { return 8 }))
+	return boxes, b.op("Sigmoid", nil, b.concat(2, cls...))
+}
+
+func TestRecognizePublishedForms(t *testing.T) {
+	const size = 128
+	forms := []struct {
+		name    string
+		ask     string // the family asked for, "" for auto
+		build   func(b *builder) []string
+		family  string
+		coding  string
+		classes int
+		heads   int
+	}{
+		{"yolov5 raw, rank 5", "", func(b *builder) []string {
+			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov5", Anchors, 80, 3},
+		{"yolov5 raw, rank 4, coarse first", "", func(b *builder) []string {
+			return []string{b.conv(b.feature(32), 8, 21), b.conv(b.feature(16), 8, 21), b.conv(b.feature(8), 8, 21)}
+		}, "yolov5", Anchors, 2, 3},
+		{"yolov7 raw", "yolov7", func(b *builder) []string {
+			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov7", Anchors, 80, 3},
+		{"yolov5 decoded", "", func(b *builder) []string { return []string{b.decodedRows(true, 80)} }, "yolov5", Centre, 80, 3},
+		{"yolov5 decoded, 3 classes", "", func(b *builder) []string { return []string{b.decodedRows(true, 3)} }, "yolov5", Centre, 3, 3},
+		{"yolov5 decoded beside raw maps", "", func(b *builder) []string {
+			return []string{b.decodedRows(true, 80), b.anchorHead(8, 80), b.anchorHead(16, 80)}
+		}, "yolov5", Centre, 80, 5},
+		{"yolov7 --grid", "", func(b *builder) []string { return []string{b.decodedRows(false, 80)} }, "yolov7", Centre, 80, 3},
+		{"yolov7 rows asked for as yolov5", "yolov5", func(b *builder) []string { return []string{b.decodedRows(false, 80)} }, "yolov5", Centre, 80, 3},
+		{"yolox undecoded", "", func(b *builder) []string { return []string{b.yolox(false)} }, "yolox", Exponential, 80, 9},
+		{"yolox decoded", "yolox", func(b *builder) []string { return []string{b.yolox(true)} }, "yolox", Centre, 80, 9},
+		{"nanodet-plus", "", func(b *builder) []string {
+			return []string{b.freeRows([]int{8, 16, 32, 64}, 112, func(f string, _ int) []string {
+				return []string{b.op("Sigmoid", nil, b.conv(f, 8, 80)), b.conv(f, 8, 32)}
+			})}
+		}, "nanodet", Distances, 80, 8},
+		{"nanodet, shared convolution", "", func(b *builder) []string {
+			return []string{b.freeRows([]int{8, 16, 32}, 35, func(f string, _ int) []string {
+				p := b.ops("Split", 2, axis(1), b.conv(f, 8, 35), b.ints(3, 32))
+				return []string{b.op("Sigmoid", nil, p[0]), p[1]}
+			})}
+		}, "nanodet", Distances, 3, 3},
+		{"yolov8", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(true)
+			return []string{b.concat(1, boxes, scores)}
+		}, "yolov8", Centre, 80, 6},
+		{"yolov8 transposed", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(true)
+			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
+		}, "yolov8", Centre, 80, 6},
+		{"yolov8-seg with prototypes", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(true)
+			var masks []string
+			for _, stride := range []int{8, 16, 32} {
+				masks = append(masks, b.reshape(b.conv(b.feature(stride), 8, 32), 1, 32, int64(b.cells(stride))))
+			}
+			return []string{b.concat(1, boxes, scores, b.concat(2, masks...)), b.conv(b.feature(4), 8, 32)}
+		}, "yolov8", Centre, 80, 10},
+		{"yolov8 boxes beside scores", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(true)
+			return []string{boxes, scores}
+		}, "yolov8", Centre, 80, 6},
+		{"yolov8 raw, a map a stride", "", func(b *builder) []string {
+			var outs []string
+			for _, stride := range []int{8, 16, 32} {
+				f := b.feature(stride)
+				outs = append(outs, b.concat(1, b.conv(f, 8, 64), b.conv(f, 8, 80)))
+			}
+			return outs
+		}, "yolov8", Distances, 80, 6},
+		{"yolov8 raw, two maps a stride", "", func(b *builder) []string {
+			var outs []string
+			for _, stride := range []int{8, 16, 32} {
+				f := b.feature(stride)
+				outs = append(outs, b.conv(f, 8, 64), b.conv(f, 8, 80))
+			}
+			return outs
+		}, "yolov8", Distances, 80, 6},
+		{"ppyoloe with scale_factor", "", func(b *builder) []string {
+			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "scale_factor", Type: onnx.Float, Dims: []int{1, 2}})
+			boxes, scores := b.distanceBoxes(false)
+			four := b.reshape(b.concat(1, "scale_factor", "scale_factor"), 1, 1, 4)
+			return []string{b.op("Div", nil, b.op("Transpose", perm(0, 2, 1), boxes), four), scores}
+		}, "ppyoloe", Corners, 80, 6},
+	}
+	for _, form := range forms {
+		t.Run(form.name, func(t *testing.T) {
+			b := newBuilder(size)
+			m := b.model(t, form.build(b)...)
+			ask := form.ask
+			if ask == "" {
+				ask = "auto"
+			}
+			s, err := Recognize(m, ask)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Family != form.family || s.Head.Coding != form.coding || s.Head.Classes != form.classes || len(s.Names) != form.classes {
+				t.Errorf("%s, %s, %d classes, %d names: want %s, %s, %d", s.Family, s.Head.Coding, s.Head.Classes, len(s.Names), form.family, form.coding, form.classes)
+			}
+			if heads := HeadNodes(m.Graph); len(heads) != form.heads {
+				t.Errorf("%d heads: want %d", len(heads), form.heads)
+			}
+			// Whatever was found must be readable: zeros everywhere decode.
+			outputs := map[string]*onnx.Tensor{}
+			for _, o := range s.Outputs {
+				outputs[o.Name] = onnx.NewTensor(o.Dims, make([]float32, volume(o.Dims)))
+			}
+			if _, err := s.Decode(outputs, 0, Transform{Width: size, Height: size, ScaleX: 1, ScaleY: 1}, DefaultOptions()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestCutNMS(t *testing.T) {
+	nms := func(b *builder, boxes, scores string) []string {
+		selected := b.op("NonMaxSuppression", nil, boxes, scores, b.ints(100), b.scalar(0.65), b.scalar(0.001))
+		return []string{selected, b.op("Gather", axis(1), boxes, b.op("Gather", axis(1), selected, b.ints(2)))}
+	}
+	for _, c := range []struct {
+		name   string
+		build  func(b *builder) (outputs, want []string)
+		family string
+	}{
+		{"none", func(b *builder) ([]string, []string) { return []string{b.decodedRows(true, 80)}, nil }, "yolov5"},
+		{"yolov7 end to end", func(b *builder) ([]string, []string) {
+			rows := b.decodedRows(false, 80)
+			convert := b.constant([]int{4, 4}, func(i int) float32 {
+				return []float32{1, 0, 1, 0, 0, 1, 0, 1, -0.5, 0, 0.5, 0, 0, -0.5, 0, 0.5}[i]
+			})
+			boxes := b.op("MatMul", nil, b.slice(rows, 0, 4), convert)
+			scores := b.op("Mul", nil, b.slice(rows, 5, 85), b.slice(rows, 4, 5))
+			best := b.op("ReduceMax", map[string]onnx.Attr{"axes": []int64{2}, "keepdims": int64(1)}, scores)
+			class := b.op("ArgMax", map[string]onnx.Attr{"axis": int64(2), "keepdims": int64(1)}, scores)
+			apart := b.op("Add", nil, boxes, b.op("Mul", nil, b.op("Cast", map[string]onnx.Attr{"to": int64(1)}, class), b.scalar(640)))
+			return nms(b, apart, b.op("Transpose", perm(0, 2, 1), best)), []string{rows}
+		}, "yolov7"},
+		{"ppyoloe", func(b *builder) ([]string, []string) {
+			boxes, scores := b.distanceBoxes(false)
+			boxes = b.op("Transpose", perm(0, 2, 1), boxes)
+			return nms(b, boxes, scores), []string{boxes, scores}
+		}, "ppyoloe"},
+		{"yolov10, best of all", func(b *builder) ([]string, []string) {
+			boxes, scores := b.distanceBoxes(true)
+			rows := b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))
+			cls := b.slice(rows, 4, 84)
+			best := b.op("ReduceMax", map[string]onnx.Attr{"axes": []int64{2}, "keepdims": int64(0)}, cls)
+			top := b.ops("TopK", 2, nil, best, b.ints(20))
+			picked := b.op("Gather", axis(1), b.slice(rows, 0, 4), b.reshape(top[1], 20))
+			return []string{b.concat(2, picked, b.reshape(top[0], 1, 20, 1))}, []string{rows}
+		}, "yolov8"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBuilder(128)
+			outputs, want := c.build(b)
+			m := b.model(t, outputs...)
+			got, found := CutNMS(m)
+			if found != (want != nil) || !slices.Equal(got, want) {
+				t.Fatalf("cut at %v, %v: want %v", got, found, want)
+			}
+			if found {
+				if _, err := Recognize(m, "auto"); err == nil || !strings.Contains(err.Error(), "non-maximum suppression") {
+					t.Errorf("an uncut model was recognised: %v", err)
+				}
+				if err := m.Graph.Extract(got); err != nil {
+					t.Fatal(err)
+				}
+				if err := shape.Infer(m, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := Recognize(m, "auto")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Family != c.family {
+				t.Errorf("family %s: want %s", s.Family, c.family)
+			}
+		})
+	}
+}
+
+// TestDecodePlanted puts one prediction into otherwise silent outputs of
+// undecoded forms and looks for the box that the family's formula gives.
+func TestDecodePlanted(t *testing.T) {
+	const size, class = 128, 7
+	type plant struct {
+		output string
+		index  int
+		value  float32
+	}
+	for _, c := range []struct {
+		name   string
+		build  func(b *builder) []string
+		silent float32 // what all other values are
+		plants func(s *Spec) []plant
+		want   Detection
+	}{
+		{"yolov5 raw rank 4: stride 16, anchor 1, row 3, column 5", func(b *builder) []string {
+			return []string{b.conv(b.feature(8), 8, 255), b.conv(b.feature(16), 8, 255), b.conv(b.feature(32), 8, 255)}
+		}, -20, func(s *Spec) []plant {
+			at := func(c int) int { return (85+c)*64 + 3*8 + 5 }
+			name := s.Outputs[1].Name
+			return []plant{{name, at(0), 0}, {name, at(1), 0}, {name, at(2), 0}, {name, at(3), 0}, {name, at(4), 20}, {name, at(5 + class), 20}}
+		}, Detection{X1: 5.5*16 - 31, Y1: 3.5*16 - 22.5, X2: 5.5*16 + 31, Y2: 3.5*16 + 22.5, Class: class, Score: 1}},
+		{"yolox: stride 32, row 2, column 1", func(b *builder) []string { return []string{b.yolox(false)} }, 0, func(s *Spec) []plant {
+			at := (16*16 + 8*8 + 2*4 + 1) * 85
+			name := s.Outputs[0].Name
+			return []plant{{name, at, 0.25}, {name, at + 1, -0.25}, {name, at + 2, float32(math.Log(0.5))}, {name, at + 3, 0}, {name, at + 4, 0.5}, {name, at + 5 + class, 0.8}}
+		}, Detection{X1: 1.25*32 - 8, Y1: 1.75*32 - 16, X2: 1.25*32 + 8, Y2: 1.75*32 + 16, Class: class, Score: 0.4}},
+		{"yolov8 raw: stride 8, row 10, column 9", func(b *builder) []string {
+			var outs []string
+			for _, stride := range []int{8, 16, 32} {
+				f := b.feature(stride)
+				outs = append(outs, b.concat(1, b.conv(f, 8, 64), b.conv(f, 8, 80)))
+			}
+			return outs
+		}, -20, func(s *Spec) []plant {
+			name, p := s.Outputs[0].Name, []plant{}
+			cell := 10*16 + 9
+			for side, bin := range []int{1, 2, 3, 4} {
+				p = append(p, plant{name, (side*16+bin)*256 + cell, 40})
+			}
+			return append(p, plant{name, (64+class)*256 + cell, 20})
+		}, Detection{X1: 8.5 * 8, Y1: 8.5 * 8, X2: 12.5 * 8, Y2: 14.5 * 8, Class: class, Score: 1}},
+		{"nanodet-plus: stride 64, row 1, column 0", func(b *builder) []string {
+			return []string{b.freeRows([]int{8, 16, 32, 64}, 112, func(f string, _ int) []string {
+				return []string{b.op("Sigmoid", nil, b.conv(f, 8, 80)), b.conv(f, 8, 32)}
+			})}
+		}, 0, func(s *Spec) []plant {
+			at := (16*16 + 8*8 + 4*4 + 2) * 112
+			name := s.Outputs[0].Name
+			p := []plant{{name, at + class, 0.9}}
+			for side, bin := range []int{0, 1, 1, 0} {
+				p = append(p, plant{name, at + 80 + side*8 + bin, 60})
+			}
+			return p
+		}, Detection{X1: 0, Y1: 0, X2: 64, Y2: 64, Class: class, Score: 0.9}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBuilder(size)
+			s, err := Recognize(b.model(t, c.build(b)...), "auto")
+			if err != nil {
+				t.Fatal(err)
+			}
+			outputs := map[string]*onnx.Tensor{}
+			for _, o := range s.Outputs {
+				outputs[o.Name] = onnx.NewTensor(o.Dims, make([]float32, volume(o.Dims)))
+				for i := range outputs[o.Name].Data.([]float32) {
+					outputs[o.Name].Data.([]float32)[i] = c.silent
+				}
+			}
+			for _, p := range c.plants(s) {
+				outputs[p.output].Data.([]float32)[p.index] = p.value
+			}
+			got, err := s.Decode(outputs, 0, Transform{Width: size, Height: size, ScaleX: 1, ScaleY: 1}, Options{Score: 0.1, IoU: 0.5, MultiLabel: true, TopK: 100, Keep: 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != 1 {
+				t.Fatalf("found %+v: want one", got)
+			}
+			g, w := got[0], c.want
+			if math.Abs(float64(g.X1-w.X1))+math.Abs(float64(g.Y1-w.Y1))+math.Abs(float64(g.X2-w.X2))+math.Abs(float64(g.Y2-w.Y2)) > 1e-3 ||
+				g.Class != w.Class || math.Abs(float64(g.Score-w.Score)) > 1e-5 {
+				t.Errorf("found %+v: want %+v", g, w)
+			}
+		})
+	}
+}
+
+func TestRecognizeRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name, family string
+		build        func(b *builder) []string
+		code         int
+		want         []string
+	}{
+		{"a classifier", "auto", func(b *builder) []string {
+			pooled := b.reshape(b.op("GlobalAveragePool", nil, b.feature(32)), 1, 8)
+			return []string{b.op("Gemm", nil, pooled, b.constant([]int{8, 10}, weight))}
+		}, fault.CodeBadInput, []string{"[1 10]", "--family", "none"}},
+		{"rows of another family", "fastestdet", func(b *builder) []string { return []string{b.decodedRows(true, 80)} },
+			fault.CodeBadInput, []string{"objectness, box and softmax classes", "--family"}},
+		{"anchors asked for as yolov8", "yolov8", func(b *builder) []string { return []string{b.decodedRows(true, 80)} },
+			fault.CodeBadInput, []string{"three predictions a cell"}},
+		{"no such family", "yolov99", func(b *builder) []string { return []string{b.decodedRows(true, 80)} }, fault.CodeUsage, []string{"yolov99", "picodet"}},
+		{"a second input", "auto", func(b *builder) []string {
+			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "prompt", Type: onnx.Float, Dims: []int{1, 7}})
+			return []string{b.decodedRows(true, 80)}
+		}, fault.CodeBadInput, []string{`"prompt"`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBuilder(128)
+			_, err := Recognize(b.model(t, c.build(b)...), c.family)
+			if err == nil {
+				t.Fatal("recognised")
+			}
+			if fault.Code(err) != c.code {
+				t.Errorf("exit code %d: want %d", fault.Code(err), c.code)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q lacks %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestRecognizeNone(t *testing.T) {
+	b := newBuilder(128)
+	s, err := Recognize(b.model(t, b.conv(b.feature(32), 8, 5)), "none")
+	if err != nil || s.Head.Coding != None || s.Width != 128 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if _, err := s.Preprocess(noise(50, 40, 1), make([]float32, 3*128*128)); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Decode(nil, 0, identity(), DefaultOptions()); err == nil {
+		t.Error("decoded")
+	}
+}
+
+func TestRecognizeNormalisationInGraph(t *testing.T) {
+	for name, c := range map[string]struct {
+		head func(b *builder) string
+		std  float32
+	}{
+		"divides by 255": {func(b *builder) string { return b.op("Div", nil, "images", b.scalar(255)) }, 1},
+		"multiplies":     {func(b *builder) string { return b.op("Mul", nil, "images", b.scalar(1.0/255)) }, 1},
+		"mean and deviation of 0..1": {func(b *builder) string {
+			centred := b.op("Sub", nil, "images", b.constant([]int{1, 3, 1, 1}, func(int) float32 { return 0.45 }))
+			return b.op("Div", nil, centred, b.constant([]int{1, 3, 1, 1}, func(int) float32 { return 0.22 }))
+		}, 255},
+		"mean and deviation of 0..255": {func(b *builder) string {
+			centred := b.op("Sub", nil, "images", b.constant([]int{1, 3, 1, 1}, func(int) float32 { return 110 }))
+			return b.op("Div", nil, centred, b.constant([]int{1, 3, 1, 1}, func(int) float32 { return 57 }))
+		}, 1},
+		"nothing": {func(b *builder) string { return b.op("Relu", nil, "images") }, 255},
+	} {
+		b := newBuilder(128)
+		image := c.head(b)
+		conv := b.op("Conv", map[string]onnx.Attr{"strides": []int64{16, 16}, "kernel_shape": []int64{16, 16}}, image, b.constant([]int{8, 3, 16, 16}, weight))
+		s, err := Recognize(b.model(t, conv), "none")
+		if err != nil || s.Pixels.Std[0] != c.std || s.Pixels.Mean[0] != 0 {
+			t.Errorf("%s: %+v, %v: want a deviation of %g", name, s.Pixels, err, c.std)
+		}
+	}
+}
+
+func TestHeadNodesPassesDecoding(t *testing.T) {
+	b := newBuilder(128)
+	f := b.feature(32)
+	// Weights behind QuantizeLinear and DequantizeLinear are weights still.
+	w, scale, zero := b.constant([]int{6, 8, 1, 1}, weight), b.scalar(0.01), b.name()
+	b.g.Init[zero] = onnx.Scalar(int8(0))
+	w = b.op("DequantizeLinear", nil, b.op("QuantizeLinear", nil, w, scale, zero), scale, zero)
+	head := b.op("Conv", nil, f, w)
+	// A squeeze-and-excite gate after the last convolution: its layers are last
+	// ones as well, and so is what it gates.
+	gate := b.op("Sigmoid", nil, b.conv(b.op("GlobalAveragePool", nil, head), 6, 6))
+	m := b.model(t, b.op("Mul", nil, head, gate))
+	if got, want := HeadNodes(m.Graph), []string{head, b.g.Nodes[len(b.g.Nodes)-3].Outputs[0]}; !slices.Equal(got, want) {
+		t.Errorf("heads %v: want %v", got, want)
+	}
+}
+
+func TestMetadataNames(t *testing.T) {
+	for text, want := range map[string][]string{
+		`{0: 'person', 1: "driver's seat"}`: {"person", "driver's seat"},
+		`{'0': 'a', '1': 'b\'c'}`:           {"a", "b'c"},
+		`['x', 'y']`:                        {"x", "y"},
+		``:                                  nil,
+		`{}`:                                nil,
+		`{1: 'a'}`:                          nil,
+		`{0: 'a'`:                           nil,
+		`{0: 'a}`:                           nil,
+		`{0: 5}`:                            nil,
+		`garbage`:                           nil,
+	} {
+		if got := metadataNames(text); !slices.Equal(got, want) {
+			t.Errorf("%s: %q: want %q", text, got, want)
+		}
+	}
+	if got := classNames([]string{"cat", "dog"}, 2); got[1] != "dog" {
+		t.Errorf("metadata not used: %v", got)
+	}
+	if got := classNames([]string{"cat", "dog"}, 3); got[2] != "class2" {
+		t.Errorf("too few names used: %v", got)
+	}
+}

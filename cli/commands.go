@@ -14,6 +14,8 @@ const (
 
 func (s *session) commands() []*urfave.Command {
 	list := []*urfave.Command{
+		s.evalCommand(),
+		s.inspectCommand(),
 		s.gpuCommand(),
 		s.doctorCommand(),
 		s.completionCommand(),

@@ -4,7 +4,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"sort"
@@ -82,24 +84,36 @@ func parseDuration(text string) (time.Duration, error) { return time.ParseDurati
 // needFile checks that path is a file that can be opened, before anything long
 // begins. What path is the argument of is for the message.
 func needFile(what, path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fault.BadInput(fmt.Errorf("%s: %w", what, err))
-	}
-	if info.IsDir() {
-		return fault.BadInput(fmt.Errorf("%s: %s is a folder, expected a file", what, path))
+	if err := needPath(what, path); err != nil {
+		return err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return fault.BadInput(fmt.Errorf("%s: %w", what, err))
+		return fault.BadInput(fmt.Errorf("%s %s: %w", what, path, cause(err)))
 	}
-	return f.Close()
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return fault.BadInput(fmt.Errorf("%s %s: it is a folder, expected a file", what, path))
+	}
+	return nil
 }
 
 // needPath checks that path exists, file or folder.
 func needPath(what, path string) error {
 	if _, err := os.Stat(path); err != nil {
-		return fault.BadInput(fmt.Errorf("%s: %w", what, err))
+		return fault.BadInput(fmt.Errorf("%s %s: %w", what, path, cause(err)))
 	}
 	return nil
 }
+
+// cause is a file error without the system call and the path, which the message
+// has already.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -1,0 +1,267 @@
+// trtact inspect: what a model, a plan or an engine holds.
+
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"trtact/calib"
+	"trtact/internal/detect"
+	"trtact/internal/fault"
+	"trtact/internal/inspect"
+	"trtact/internal/job"
+	"trtact/internal/onnx"
+	"trtact/internal/report"
+)
+
+// inspectResult is the JSON of inspect: which kind of file, and that kind's
+// contents under its name.
+type inspectResult struct {
+	File  string       `json:"file"`
+	Kind  string       `json:"kind"` // "onnx" or "plan"
+	Bytes int64        `json:"bytes"`
+	ONNX  *onnxContent `json:"onnx,omitempty"`
+	Plan  *calib.Plan  `json:"plan,omitempty"`
+}
+
+type onnxContent struct {
+	*inspect.Model
+	Detector detectorContent `json:"detector"`
+	// Heads are the distillation nodes: what the last trained layers before the
+	// outputs produce.
+	Heads []string `json:"heads"`
+}
+
+// detectorContent is the family that a model was recognised as.
+type detectorContent struct {
+	Family  string `json:"family,omitempty"`  // "" when it was not recognised
+	Problem string `json:"problem,omitempty"` // why not
+	Classes int    `json:"classes,omitempty"`
+	Height  int    `json:"height,omitempty"` // of the input it was recognised at, in pixels
+	Width   int    `json:"width,omitempty"`
+}
+
+func (s *session) inspectCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "inspect",
+		Usage:     "what a model, a plan or an engine holds",
+		UsageText: "trtact inspect FILE [--layers]",
+		Category:  groupSteps,
+		Description: `Shows what a file holds. Of an ONNX model: inputs and outputs, operators, parameters,
+the detector family, the distillation nodes and how much of it is INT8. Of a plan: what is
+quantised, and what is not and why.
+
+Examples:
+trtact inspect yolov8n.onnx
+trtact inspect yolov8n.int8.onnx --layers
+trtact inspect yolov8n.plan.json
+trtact inspect yolov8n.onnx --json | jq .onnx.detector.family`,
+		Flags: []urfave.Flag{
+			&urfave.BoolFlag{Name: "layers", Usage: "list every layer with its precision (in JSON always)"},
+		},
+		Action: func(c *urfave.Context) error {
+			if err := takes(c, 1, 1, "a file"); err != nil {
+				return err
+			}
+			r, err := inspectFile(c.Args().First())
+			if err != nil {
+				return err
+			}
+			return s.print(r, func() error { return s.writeInspection(r, c.Bool("layers")) })
+		},
+	}
+}
+
+func inspectFile(path string) (*inspectResult, error) {
+	if err := needFile("inspect", path); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fault.BadInput(err)
+	}
+	r := &inspectResult{File: path, Bytes: info.Size()}
+	isJSON, err := beginsWithBrace(path)
+	if err != nil {
+		return nil, fault.BadInput(fmt.Errorf("inspect %s: %w", path, err))
+	}
+	if isJSON {
+		r.Kind = "plan"
+		r.Plan, err = calib.LoadPlan(path)
+		return r, err
+	}
+	r.Kind = "onnx"
+	m, err := onnx.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	r.ONNX = &onnxContent{Model: inspect.Of(m)}
+	d, err := job.LoadDetector(path, job.LoadOptions{Family: "auto"})
+	if err != nil {
+		r.ONNX.Detector.Problem = err.Error()
+		r.ONNX.Heads = detect.HeadNodes(m.Graph)
+		return r, nil
+	}
+	r.ONNX.Detector = detectorContent{Family: d.Spec.Family, Classes: d.Spec.Head.Classes, Height: d.Spec.Height, Width: d.Spec.Width}
+	r.ONNX.Heads = d.Heads
+	return r, nil
+}
+
+// beginsWithBrace tells JSON text from binary files by its first character.
+func beginsWithBrace(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	start := make([]byte, 64)
+	n, err := io.ReadFull(f, start)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false, err
+	}
+	return bytes.HasPrefix(bytes.TrimSpace(start[:n]), []byte("{")), nil
+}
+
+func (s *session) writeInspection(r *inspectResult, layers bool) error {
+	if r.Kind == "plan" {
+		return s.writePlan(r, layers)
+	}
+	return s.writeModel(r, layers)
+}
+
+func (s *session) writeModel(r *inspectResult, layers bool) error {
+	m := r.ONNX
+	facts := report.NewTable("", "")
+	facts.Add("file", r.File)
+	facts.Add("size", report.Bytes(r.Bytes))
+	producer := m.Producer
+	if producer == "" {
+		producer = "an unnamed program"
+	}
+	facts.Add("format", fmt.Sprintf("ONNX, operator set %d, IR %d, written by %s", m.Opset, m.IR, report.OneLine(producer)))
+	if m.Float16 {
+		facts.Add("", "half precision, read as float")
+	}
+	facts.Add("parameters", report.Count(m.Params))
+	for i, p := range m.Inputs {
+		facts.Add(first(i, "inputs"), portText(p))
+	}
+	for i, p := range m.Outputs {
+		facts.Add(first(i, "outputs"), portText(p))
+	}
+	facts.Add("family", familyText(m.Detector))
+	for i, h := range m.Heads {
+		facts.Add(first(i, "distilled at"), report.OneLine(h))
+	}
+	facts.Add("quantised", quantizedText(m.Quantized))
+	var ops []string
+	for _, o := range m.Ops {
+		ops = append(ops, fmt.Sprintf("%s %d", o.Op, o.Count))
+	}
+	facts.Add("operators", fmt.Sprintf("%d: %s", m.Nodes, strings.Join(ops, ", ")))
+	if err := s.table(facts); err != nil || !layers {
+		return err
+	}
+	fmt.Fprintln(s.out)
+	t := report.NewTable("layer", "operator", "weight", ">parameters", "precision")
+	for _, l := range m.Layers {
+		t.Add(report.OneLine(l.Name), l.Op, dimsText(l.Weight, nil), report.Count(l.Params), l.Precision)
+	}
+	return s.table(t)
+}
+
+func (s *session) writePlan(r *inspectResult, layers bool) error {
+	p := r.Plan
+	facts := report.NewTable("", "")
+	facts.Add("file", r.File)
+	facts.Add("format", fmt.Sprintf("quantisation plan, version %d", p.Version))
+	facts.Add("model", report.OneLine(p.Model.Name))
+	facts.Add("method", orDash(report.OneLine(p.Method)))
+	if !p.Calibrated() {
+		facts.Add("", "not calibrated yet: scales are missing")
+	}
+	facts.Add("activations", fmt.Sprintf("%d tensors quantised, %d groups that share a scale", len(p.Sites), len(p.Groups)))
+	facts.Add("weights", fmt.Sprintf("%d tensors quantised", len(p.Weights)))
+	facts.Add("float", fmt.Sprintf("%d layers stay float", len(p.Skipped)))
+	if err := s.table(facts); err != nil {
+		return err
+	}
+	if len(p.Skipped) > 0 {
+		fmt.Fprintln(s.out)
+		t := report.NewTable("stays float", "operator", "reason")
+		for _, k := range p.Skipped {
+			t.Add(report.OneLine(k.Node), k.Op, report.OneLine(k.Reason))
+		}
+		if err := s.table(t); err != nil {
+			return err
+		}
+	}
+	if !layers {
+		return nil
+	}
+	fmt.Fprintln(s.out)
+	t := report.NewTable("tensor", ">scale", ">absmax", ">clipped", "method", "why")
+	for _, site := range p.Sites {
+		t.Add(report.OneLine(site.Tensor), fmt.Sprintf("%.4g", site.Scale), fmt.Sprintf("%.4g", site.AbsMax),
+			fmt.Sprintf("%.2g %%", 100*site.Clipped), site.Method, report.OneLine(site.Why))
+	}
+	return s.table(t)
+}
+
+// first is the label of a list's first line; the others have none.
+func first(i int, label string) string {
+	if i == 0 {
+		return label
+	}
+	return ""
+}
+
+func portText(p inspect.Port) string {
+	return fmt.Sprintf("%s  %s %s", report.OneLine(p.Name), dimsText(p.Dims, p.Symbols), p.Type)
+}
+
+// dimsText is 1x3x640x640, with the names of sizes that are not fixed.
+func dimsText(dims []int, symbols []string) string {
+	if dims == nil {
+		return "(unknown shape)"
+	}
+	if len(dims) == 0 {
+		return "scalar"
+	}
+	parts := make([]string, len(dims))
+	for i, d := range dims {
+		switch {
+		case d >= 0:
+			parts[i] = fmt.Sprint(d)
+		case i < len(symbols) && symbols[i] != "":
+			parts[i] = "(" + report.OneLine(symbols[i]) + ")"
+		default:
+			parts[i] = "?"
+		}
+	}
+	return strings.Join(parts, "x")
+}
+
+func familyText(d detectorContent) string {
+	if d.Family == "" {
+		return "not recognised: " + report.OneLine(d.Problem)
+	}
+	return fmt.Sprintf("%s, %d classes, input %dx%d", d.Family, d.Classes, d.Height, d.Width)
+}
+
+func quantizedText(q *inspect.Quantized) string {
+	if q == nil {
+		return "no, a float model"
+	}
+	share := 0.0
+	if q.AllParams > 0 {
+		share = 100 * float64(q.Params) / float64(q.AllParams)
+	}
+	return fmt.Sprintf("%d of %d layers in INT8, %.1f %% of their parameters; %d activation tensors", q.Layers, q.AllLayers, share, q.Activation)
+}

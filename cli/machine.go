@@ -1,0 +1,104 @@
+// What commands compute on, and how their stages show on the terminal.
+
+package cli
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"trtact/internal/compute"
+	"trtact/internal/fault"
+	"trtact/internal/gpu"
+	"trtact/internal/job"
+	"trtact/internal/report"
+)
+
+// stages shows the stages of a job one after the other.
+type stages struct {
+	s       *session
+	current *report.Progress
+}
+
+func (t *stages) Stage(name string, total int, unit string) {
+	t.finish()
+	t.current = t.s.progress(name, total, unit)
+}
+
+func (t *stages) Step(done int) { t.current.Set(done, 0) }
+
+func (t *stages) finish() {
+	t.current.Finish()
+	t.current = nil
+}
+
+// machine opens the device that --device asks for. done closes it and takes
+// the last stage's bar away, and may be called again.
+func (s *session) machine() (m *job.Machine, done func(), err error) {
+	if s.device.kind == "cuda" {
+		return nil, nil, s.noCUDA()
+	}
+	d, err := compute.OpenCPU()
+	if err != nil {
+		return nil, nil, err
+	}
+	s.log.Debug("computing on " + d.Version())
+	show := &stages{s: s}
+	return &job.Machine{Device: d, Threads: s.threads, Progress: show}, sync.OnceFunc(func() {
+		show.finish()
+		d.Close()
+	}), nil
+}
+
+// noCUDA is why --device cuda cannot be had.
+func (s *session) noCUDA() error {
+	m, err := gpu.Open()
+	if err != nil {
+		return err
+	}
+	m.Close()
+	return fault.NoDevice(errors.New("--device " + s.device.String() + ": this program has no CUDA backend to compute with; use --device cpu (engines run on the GPU all the same)"))
+}
+
+// isEngine tells an engine from an ONNX file by its name or its sidecar.
+func isEngine(path string) bool {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".engine", ".plan", ".trt":
+		return true
+	case ".onnx":
+		return false
+	}
+	_, err := os.Stat(path + ".json")
+	return err == nil
+}
+
+// Flags that several commands have.
+
+func shapeFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "shape", Usage: "`HxW` of the input, or one number (default: the model's own, else 640)"}
+}
+
+func familyFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "family", Value: "auto", Usage: "`NAME` of the detector family"}
+}
+
+// loadOptions reads --shape, --family and, where the command has it, --batch.
+func loadOptions(c *urfave.Context) (job.LoadOptions, error) {
+	o := job.LoadOptions{Family: c.String("family"), Batch: 1}
+	if text := c.String("shape"); text != "" {
+		var err error
+		if o.Height, o.Width, err = parseSize(text); err != nil {
+			return o, usage(c.Command.Name, "--shape: %v", err)
+		}
+	}
+	if c.IsSet("batch") {
+		if o.Batch = c.Int("batch"); o.Batch < 1 || o.Batch > 1024 {
+			return o, usage(c.Command.Name, "--batch %d: expected 1 to 1024", o.Batch)
+		}
+	}
+	return o, nil
+}

@@ -22,6 +22,9 @@ func UpgradeOpset(m *Model, to int) error {
 	if m.Opset >= to {
 		return nil
 	}
+	if err := verify(m, lenient); err != nil {
+		return fmt.Errorf("upgrade the operators to opset %d: %w", to, err)
+	}
 	taken := map[string]bool{}
 	m.Graph.collectNames(taken)
 	for _, s := range upgradeSteps() {

@@ -150,3 +150,33 @@ func TestUpgradeOpset(t *testing.T) {
 		t.Errorf("upgraded models compute something else:\n%s", diff)
 	}
 }
+
+func TestUpgradeOpsetRefuses(t *testing.T) {
+	old := func(opset int, n *Node) *Model {
+		return &Model{Opset: opset, Graph: &Graph{
+			Nodes:   []*Node{n},
+			Inputs:  []Value{value("x", 1, 2, 3, 4), value("s", 2)},
+			Outputs: []Value{value(n.Outputs[len(n.Outputs)-1])},
+		}}
+	}
+	spatial := node("BatchNormalization", list("x", "s", "s", "s", "s"), list("y"))
+	spatial.Set("spatial", int64(0))
+	for _, c := range []struct {
+		m    *Model
+		to   int
+		want string
+	}{
+		{old(8, spatial), 13, `node "BatchNormalization_of_y" (BatchNormalization): spatial=0`},
+		{old(9, node("Dropout", list("x"), list("y", "mask"))), 13, `its mask "mask" is read`},
+		{old(12, node("Relu", list("x"), list("y"))), 14, "at most 13"},
+		{old(12, node("Squeeze", nil, list("y"))), 13, "it has 0 inputs"},
+	} {
+		if err := UpgradeOpset(c.m, c.to); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.m.Graph.Nodes[0], err, c.want)
+		}
+	}
+	m := old(17, node("Relu", list("x"), list("y")))
+	if err := UpgradeOpset(m, 13); err != nil || m.Opset != 17 {
+		t.Errorf("a later opset: %d, %v", m.Opset, err)
+	}
+}

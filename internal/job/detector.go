@@ -75,7 +75,11 @@ func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) 
 	if err := shape.Infer(m, nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	spec, err := detect.Recognize(m, o.Family)
+	family := o.Family
+	if family == "" {
+		family = "auto"
+	}
+	spec, err := detect.Recognize(m, family)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

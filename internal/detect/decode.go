@@ -142,6 +142,10 @@ func (s *Spec) checkSlots() error {
 	h := &s.Head
 	boxes := 4
 	if h.Coding == Distances {
+		const mostBins = 1 << 16 // so that the product cannot overflow
+		if h.Bins > mostBins {
+			return fmt.Errorf("decode: family %q has %d bins a side", s.Family, h.Bins)
+		}
 		boxes = 4 * h.Bins
 	}
 	for i := range h.Levels {

@@ -295,6 +295,8 @@ func TestDecodeErrors(t *testing.T) {
 		"overflow":  {func(s *Spec, _ map[string]*onnx.Tensor) { s.Head.Levels[0].Box.Cell = math.MaxInt / 8 }, "reads beyond output"},
 		"anchors":   {func(s *Spec, _ map[string]*onnx.Tensor) { s.Head.Coding = Anchors }, "no anchors"},
 		"no head":   {func(s *Spec, _ map[string]*onnx.Tensor) { s.Head = Head{Coding: None} }, "no known detector"},
+		"bins":      {func(s *Spec, _ map[string]*onnx.Tensor) { s.Head.Coding, s.Head.Bins = Distances, 1<<62+1 }, "bins a side"},
+		"no bins":   {func(s *Spec, _ map[string]*onnx.Tensor) { s.Head.Coding, s.Head.Bins = Distances, 0 }, "reads beyond output"},
 		"no output": {func(s *Spec, _ map[string]*onnx.Tensor) { s.Outputs = nil }, "reads beyond output"},
 	} {
 		s, outputs := good()

@@ -45,7 +45,7 @@ func (s *Spec) Preprocess(p Pixels, dst []float32) (Transform, error) {
 		return Transform{}, err
 	}
 	plane := s.Width * s.Height
-	if plane <= 0 || len(dst) != 3*plane {
+	if s.Width <= 0 || s.Height <= 0 || s.Width > len(dst) || s.Height > len(dst) || len(dst) != 3*plane {
 		return Transform{}, fmt.Errorf("input %q is 3x%dx%d, buffer has %d values", s.Input, s.Height, s.Width, len(dst))
 	}
 	width, height, left, top, err := s.placement(p.W, p.H)

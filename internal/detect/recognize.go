@@ -47,23 +47,17 @@ func layouts() []layout {
 // been inferred and which has been simplified. family is one of Families();
 // another than "auto" restricts the search and decides between families that
 // share a layout. With "none" the outputs are not looked at: the Spec can
-// preprocess, not decode. Errors are marked as bad input or wrong use.
+// preprocess, not decode. Errors are marked as bad input or wrong use; they do
+// not name the model's file.
 func Recognize(m *onnx.Model, family string) (*Spec, error) {
 	if !slices.Contains(Families(), family) {
 		return nil, fault.Usage(fmt.Errorf("--family %s: want one of %s", family, strings.Join(Families(), ", ")))
 	}
 	s, err := recognize(m, family)
 	if err != nil {
-		return nil, fault.BadInput(fmt.Errorf("%s: %w", modelName(m), err))
+		return nil, fault.BadInput(err)
 	}
 	return s, nil
-}
-
-func modelName(m *onnx.Model) string {
-	if m.Path == "" {
-		return "model"
-	}
-	return m.Path
 }
 
 func recognize(m *onnx.Model, family string) (*Spec, error) {

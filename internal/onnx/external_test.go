@@ -75,7 +75,7 @@ func TestExternalData(t *testing.T) {
 		{"link to itself", []string{"location", "loop"}, "too many"},
 		{"folder", []string{"location", "sub"}, "not a regular file"},
 		{"pipe", []string{"location", "pipe"}, "not a regular file"},
-		{"missing", []string{"location", "none.bin"}, "no such file"},
+		{"missing", []string{"location", "none.bin"}, "file does not exist"},
 		{"zero byte", []string{"location", "w.bin\x00"}, "external data"},
 		{"unknown key", []string{"location", "w.bin", "basepath", "/"}, `the key "basepath" is none of`},
 		{"key twice", []string{"location", "w.bin", "location", "../secret"}, "comes twice"},

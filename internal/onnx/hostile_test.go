@@ -188,7 +188,7 @@ func TestLoadPaths(t *testing.T) {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	_, err = Load(filepath.Join(dir, "none.onnx"))
-	wantBad(t, err, "there is no such file")
+	wantBad(t, err, "file does not exist")
 	_, err = Load(dir)
 	wantBad(t, err, "it is a folder")
 	pipe := filepath.Join(dir, "pipe.onnx")

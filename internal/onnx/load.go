@@ -91,7 +91,7 @@ func readWhole(f *os.File) ([]byte, error) {
 // caller's message has already.
 func plainCause(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no such file (%w)", fs.ErrNotExist)
+		return fs.ErrNotExist
 	}
 	var path *fs.PathError
 	if errors.As(err, &path) {

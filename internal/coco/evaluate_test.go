@@ -233,7 +233,7 @@ func TestEvaluateEqualsPycocotoolsOnRandomSets(t *testing.T) {
 
 func TestEvaluateEqualsPycocotoolsOnCOCO(t *testing.T) {
 	const (
-		perImage = 200
+		perImage = 100
 		faster   = 10 // the bar of the project
 	)
 	testenv.Python(t)

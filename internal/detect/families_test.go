@@ -245,6 +245,14 @@ func TestRecognizePublishedForms(t *testing.T) {
 			boxes, scores := b.distanceBoxes(true)
 			return []string{boxes, scores}
 		}, "yolov8", Centre, 80, 6},
+		{"yolov8, one class", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(true)
+			return []string{b.concat(1, boxes, b.op("Slice", nil, scores, b.ints(0), b.ints(1), b.ints(1)))}
+		}, "yolov8", Centre, 1, 6},
+		{"four classes beside boxes", "ppyoloe", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(false)
+			return []string{b.op("Slice", nil, scores, b.ints(0), b.ints(4), b.ints(1)), boxes}
+		}, "ppyoloe", Corners, 4, 6},
 		{"yolov8 raw, a map a stride", "", func(b *builder) []string {
 			var outs []string
 			for _, stride := range []int{8, 16, 32} {
@@ -295,6 +303,35 @@ func TestRecognizePublishedForms(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestRecognizePose: with the class names known, the one class of a pose model
+// is neither objectness nor joined to the key points behind it.
+func TestRecognizePose(t *testing.T) {
+	b := newBuilder(128)
+	boxes, scores := b.distanceBoxes(true)
+	points := b.op("Mul", nil, b.op("Slice", nil, scores, b.ints(1), b.ints(52), b.ints(1)), b.scalar(640))
+	m := b.model(t, b.concat(1, boxes, b.op("Slice", nil, scores, b.ints(0), b.ints(1), b.ints(1)), points))
+	m.Metadata["names"] = "{0: 'person'}"
+	s, err := Recognize(m, "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Family != "yolov8" || s.Head.Classes != 1 || s.Head.Levels[0].Object.Output != "" || s.Names[0] != "person" {
+		t.Errorf("%s, %+v, %v", s.Family, s.Head, s.Names)
+	}
+}
+
+// TestRecognizeSmallInput: 84 predictions of 85 columns are not 85 of 84.
+func TestRecognizeSmallInput(t *testing.T) {
+	b := newBuilder(64)
+	s, err := Recognize(b.model(t, b.yolox(false)), "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Family != "yolox" || s.Head.Classes != 80 || len(s.Head.Levels) != 3 {
+		t.Errorf("%s, %d classes, %d levels", s.Family, s.Head.Classes, len(s.Head.Levels))
 	}
 }
 

@@ -22,16 +22,24 @@ func probability(p part) bool { return p.probability() }
 func decoded(p part) bool     { return p.decoded() }
 func softmax(p part) bool     { return p.has("Softmax") }
 
-// rowAxes says which axis of a rank-3 output holds the channels: the other one
-// has as many entries as the grids have predictions, or is the longer one.
-func (s *subject) rowAxes(d []int) (channel, row int) {
-	if _, _, ok := s.pyramid(d[1], nil); ok && d[1] >= d[2] {
-		return 2, 1
+// rowAxes says which axis of a rank-3 output holds the channels. The other one
+// has as many entries as the grids have predictions; if that leaves a choice,
+// it is put together from the levels; else it is the longer one.
+func (s *subject) rowAxes(o Output) (channel, row int) {
+	rows := func(axis int) (evidence int) {
+		if _, _, ok := s.pyramid(o.Dims[axis], nil); !ok {
+			return 0
+		}
+		levels := s.lengths(o.Name, axis)
+		for _, length := range levels {
+			if _, _, ok := s.pyramid(length, nil); !ok { // one level is a pyramid too
+				return 1
+			}
+		}
+		return 1 + len(levels)
 	}
-	if _, _, ok := s.pyramid(d[2], nil); ok {
-		return 1, 2
-	}
-	if d[1] >= d[2] {
+	first, second := rows(1), rows(2)
+	if first > second || first == second && o.Dims[1] >= o.Dims[2] {
 		return 2, 1
 	}
 	return 1, 2
@@ -71,7 +79,7 @@ func matchRows(s *subject) (Head, string, error) {
 		return Head{}, "", errOutputs
 	}
 	o := outs[0]
-	channel, row := s.rowAxes(o.Dims)
+	channel, row := s.rowAxes(o)
 	channels, rows := o.Dims[channel], o.Dims[row]
 	if channels < 5 {
 		return Head{}, "", fmt.Errorf("%d columns are too few for a box and a class", channels)
@@ -79,7 +87,7 @@ func matchRows(s *subject) (Head, string, error) {
 	parts := s.parts(o.Name, channel)
 	at := boundaries(parts)
 	strides, per, known := s.pyramid(rows, s.lengths(o.Name, row))
-	object, err := s.hasObjectness(at, per, channels)
+	object, err := s.hasObjectness(at, per)
 	if err != nil {
 		return Head{}, "", err
 	}
@@ -88,7 +96,10 @@ func matchRows(s *subject) (Head, string, error) {
 		first = 5
 	}
 	last := channels
-	classes := within(parts, first, channels)
+	if end := first + len(s.names); len(s.names) > 0 && slices.Contains(at, end) {
+		last = end
+	}
+	classes := within(parts, first, last)
 	for len(classes) > 1 && !probability(classes[len(classes)-1]) && probability(classes[0]) {
 		last -= classes[len(classes)-1].channels // mask coefficients, key points
 		classes = classes[:len(classes)-1]
@@ -141,16 +152,23 @@ func matchRows(s *subject) (Head, string, error) {
 	return h, family, nil
 }
 
-// hasObjectness decides whether column 4 is objectness or the first class.
-func (s *subject) hasObjectness(at []int, per, channels int) (bool, error) {
+// hasObjectness decides whether column 4 is objectness or the first class,
+// from the channels at which parts begin and end.
+func (s *subject) hasObjectness(at []int, per int) (bool, error) {
+	channels := at[len(at)-1]
+	named := len(s.names)
 	switch {
 	case per == 3 && s.want == "yolov8":
 		return false, fmt.Errorf("three predictions a cell: yolov8 has one")
-	case per == 3, slices.Contains(at, 5):
-		return channels > 5 || s.want != "yolov8", nil
-	case per == 1 && slices.Contains(at, 4):
+	case per == 3:
+		return true, nil
+	case named > 0 && slices.Contains(at, 5+named):
+		return true, nil
+	case named > 0 && slices.Contains(at, 4+named):
 		return false, nil
-	case s.want == "yolov8":
+	case slices.Contains(at, 5) && channels > 5:
+		return true, nil
+	case per == 1 && slices.Contains(at, 4), s.want == "yolov8":
 		return false, nil
 	case slices.Contains([]string{"yolov5", "yolov7", "yolox"}, s.want):
 		return true, nil
@@ -184,15 +202,14 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 
 // focus says whether the image is first taken apart into four, as YOLOX does.
 func (s *subject) focus() bool {
-	slices := 0
 	for _, in := range s.g.Inputs {
 		for _, n := range s.ix.Consumers[in.Name] {
 			if n.Op == "Slice" || n.Op == "SpaceToDepth" {
-				slices++
+				return true
 			}
 		}
 	}
-	return slices > 0
+	return false
 }
 
 // matchNanoDet takes rows of sigmoid class scores followed by distance bins.
@@ -201,7 +218,7 @@ func matchNanoDet(s *subject) (Head, string, error) {
 		return Head{}, "", errOutputs
 	}
 	o := s.outputs[0]
-	channel, row := s.rowAxes(o.Dims)
+	channel, row := s.rowAxes(o)
 	parts := s.parts(o.Name, channel)
 	at := boundaries(parts)
 	classes := 0
@@ -241,7 +258,11 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 	if len(outs) != 2 {
 		return Head{}, "", errOutputs
 	}
-	if !slices.Contains(outs[0].Dims[1:], 4) {
+	placed := func(o Output) bool { // four columns, added to a grid
+		at := slices.Index(o.Dims[1:], 4) + 1
+		return at > 0 && anyPart(s.parts(o.Name, at), decoded)
+	}
+	if !slices.Contains(outs[0].Dims[1:], 4) || !placed(outs[0]) && placed(outs[1]) {
 		outs[0], outs[1] = outs[1], outs[0]
 	}
 	box, score := outs[0], outs[1]

@@ -128,6 +128,7 @@ func (s *session) app() *urfave.App {
 			}
 			s.globals = g
 			s.log = report.NewLogger(s.screen, g.level(), g.logFormat == "json", s.screen.Color)
+			slog.SetDefault(s.log) // packages that warn have no session
 			return nil
 		},
 	}

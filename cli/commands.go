@@ -15,6 +15,8 @@ const (
 func (s *session) commands() []*urfave.Command {
 	list := []*urfave.Command{
 		s.evalCommand(),
+		s.detectCommand(),
+		s.runCommand(),
 		s.inspectCommand(),
 		s.gpuCommand(),
 		s.doctorCommand(),

@@ -59,7 +59,7 @@ func TestEval(t *testing.T) {
 		t.Errorf("saved detections: %d, %v", len(found), err)
 	}
 	text := run(t, "eval", "--limit", "3", model, "--data", labels, "--list", list)
-	if text.code != 0 || !strings.Contains(text.out, "IoU 0.50:0.95") || !strings.Contains(text.out, "person") {
+	if text.code != 0 || !strings.Contains(text.out, "IoU 0.50:0.95") || !strings.Contains(text.out, "bear") {
 		t.Errorf("exit %d: %s%s", text.code, text.out, text.err)
 	}
 }

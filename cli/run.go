@@ -1,0 +1,143 @@
+// trtact run: raw tensors in, raw tensors out, for any ONNX model.
+
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"trtact/internal/npy"
+	"trtact/internal/rawrun"
+	"trtact/internal/report"
+)
+
+type runResult struct {
+	Model   string      `json:"model"`
+	Outputs []runOutput `json:"outputs"`
+	Seconds float64     `json:"seconds"` // of the run alone
+}
+
+type runOutput struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Shape []int  `json:"shape"`
+	File  string `json:"file"`
+}
+
+func (s *session) runCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "run",
+		Usage:     "run a model on raw tensors (.npy in, .npy out)",
+		UsageText: "trtact run MODEL --input NAME=FILE.npy ... --output-dir DIR",
+		Category:  groupSteps,
+		Description: `Runs an ONNX model once and writes every output as DIR/NAME.npy. The arrays' shapes give
+the sizes that the model leaves open. A model with a single input needs no name: --input FILE.npy.
+
+Examples:
+trtact run model.onnx --input images=batch.npy --output-dir out
+trtact run model.onnx --input a=a.npy b=b.npy --tensor conv1_out -o out`,
+		Flags: []urfave.Flag{
+			&urfave.StringSliceFlag{Name: "input", Aliases: []string{"i"}, Usage: "`NAME=FILE` with the array of an input; once for each"},
+			&urfave.StringFlag{Name: "output-dir", Aliases: []string{"o"}, Usage: "`DIR` to write the outputs to (needed)"},
+			&urfave.StringSliceFlag{Name: "tensor", Usage: "write this inner tensor `NAME` too"},
+		},
+		Action: s.run,
+	}
+}
+
+func (s *session) run(c *urfave.Context) error {
+	if err := takes(c, 1, -1, "a model"); err != nil {
+		return err
+	}
+	model, dir := c.Args().First(), c.String("output-dir")
+	if dir == "" {
+		return usage("run", "run needs --output-dir for what the model puts out")
+	}
+	assigned := c.StringSlice("input")
+	for _, more := range c.Args().Slice()[1:] { // --input a=a.npy b=b.npy
+		if !strings.Contains(more, "=") {
+			return usage("run", "run takes one model, got %q beyond that (an input is written NAME=FILE.npy)", more)
+		}
+		assigned = append(assigned, more)
+	}
+	if len(assigned) == 0 {
+		return usage("run", "run needs --input NAME=FILE.npy for every input of the model")
+	}
+	if err := needFile("model", model); err != nil {
+		return err
+	}
+	inputs := map[string]*npy.Array{}
+	for _, text := range assigned {
+		name, path, named := strings.Cut(text, "=")
+		if !named {
+			name, path = "", text
+		}
+		if named && name == "" || path == "" {
+			return usage("run", "--input %q: expected NAME=FILE.npy", text)
+		}
+		if inputs[name] != nil {
+			return usage("run", "--input %q: the input %q was given before", text, name)
+		}
+		if err := needFile("input "+name, path); err != nil {
+			return err
+		}
+		a, err := npy.Read(path)
+		if err != nil {
+			return err
+		}
+		inputs[name] = a
+	}
+	m, done, err := s.machine()
+	if err != nil {
+		return err
+	}
+	defer done()
+	got, spent, err := rawrun.Run(m.Device, model, rawrun.Options{Inputs: inputs, Tensors: c.StringSlice("tensor"), Threads: s.threads})
+	if err != nil {
+		return err
+	}
+	r := runResult{Model: model, Seconds: spent.Seconds()}
+	taken := map[string]bool{}
+	for _, t := range got {
+		file := filepath.Join(dir, tensorFile(t.Name, taken))
+		if err := npy.Write(file, &npy.Array{Shape: t.Tensor.Dims, Data: t.Tensor.Data}); err != nil {
+			return err
+		}
+		r.Outputs = append(r.Outputs, runOutput{t.Name, t.Tensor.Type.String(), append([]int{}, t.Tensor.Dims...), file})
+	}
+	return s.print(r, func() error {
+		t := report.NewTable("output", "shape", "type", "file")
+		for _, o := range r.Outputs {
+			t.Add(report.OneLine(o.Name), dimsText(o.Shape, nil), o.Type, o.File)
+		}
+		return s.table(t)
+	})
+}
+
+// tensorFile is a tensor's name as a file name: what could leave the folder or
+// hide the file becomes an underscore.
+func tensorFile(name string, taken map[string]bool) string {
+	base := strings.Map(func(r rune) rune {
+		switch {
+		case r == '/', r == '\\', r == ':', r < 0x20, r == 0x7f:
+			return '_'
+		}
+		return r
+	}, name)
+	base = strings.TrimLeft(base, ".")
+	if base == "" {
+		base = "output"
+	}
+	if len(base) > 200 {
+		base = base[:200]
+	}
+	file := base + ".npy"
+	for n := 2; taken[file]; n++ {
+		file = fmt.Sprintf("%s-%d.npy", base, n)
+	}
+	taken[file] = true
+	return file
+}

@@ -18,6 +18,7 @@ type ChannelMeans func(tensor string) ([]float32, error)
 // that p was placed on. Borders, where padding takes the place of some inputs,
 // are treated like the inside.
 func (p *Plan) CorrectBiases(g *onnx.Graph, means ChannelMeans) error {
+	ix := g.Index()
 	nodes := nodesByName(g)
 	var list []BiasCorrection
 	for _, site := range p.Weights {
@@ -27,6 +28,9 @@ func (p *Plan) CorrectBiases(g *onnx.Graph, means ChannelMeans) error {
 				continue
 			}
 			input := n.Input(0)
+			if pad := ix.Producer[input]; pad != nil && pad.Op == "Pad" {
+				input = pad.Input(0) // the site, and without the padding's zeros
+			}
 			mean, err := means(input)
 			if err != nil {
 				return fmt.Errorf("correct bias of node %q: channel means of %q: %w", name, input, err)

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -163,18 +164,9 @@ func compareDetections(t *testing.T, image string, got []Detection, want [][6]fl
 	if missing > 0 {
 		t.Errorf("%s: %d of %d detections not found", image, missing, len(in))
 	}
-	if !slices.IsSortedFunc(got, func(a, b Detection) int {
-		return int(math.Copysign(1, float64(b.Score-a.Score))) * boolToInt(a.Score != b.Score)
-	}) {
+	if !slices.IsSortedFunc(got, func(a, b Detection) int { return cmp.Compare(b.Score, a.Score) }) {
 		t.Errorf("%s: not in order of score", image)
 	}
-}
-
-func boolToInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // rowsSpec is a decoded head of n predictions for tests without a model.
@@ -224,15 +216,7 @@ func naive(t *onnx.Tensor, batch int, o Options) []Detection {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Detection) int {
-		switch {
-		case a.Score > b.Score:
-			return -1
-		case a.Score < b.Score:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b Detection) int { return cmp.Compare(b.Score, a.Score) })
 	all = all[:min(len(all), o.TopK)]
 	var kept []Detection
 	for len(all) > 0 {
@@ -281,8 +265,8 @@ func TestDecodeErrors(t *testing.T) {
 		return func(_ *Spec, o map[string]*onnx.Tensor) { o["out"].Data.([]float32)[3*8+6] = v }
 	}
 	for name, c := range map[string]struct {
-		break_ func(*Spec, map[string]*onnx.Tensor)
-		want   string
+		spoil func(*Spec, map[string]*onnx.Tensor)
+		want  string
 	}{
 		"nan":       {set(float32(math.NaN())), "NaN at element 30"},
 		"infinite":  {set(float32(math.Inf(-1))), "-Inf at element 30"},
@@ -300,7 +284,7 @@ func TestDecodeErrors(t *testing.T) {
 		"no output": {func(s *Spec, _ map[string]*onnx.Tensor) { s.Outputs = nil }, "reads beyond output"},
 	} {
 		s, outputs := good()
-		c.break_(s, outputs)
+		c.spoil(s, outputs)
 		_, err := s.Decode(outputs, 0, identity(), DefaultOptions())
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v: want %q in it", name, err, c.want)

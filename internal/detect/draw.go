@@ -6,6 +6,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"image"
 	"image/color"
@@ -44,14 +45,7 @@ func Draw(p Pixels, detections []Detection, names []string, o DrawOptions) (*ima
 	defer face.Close()
 	line := max(2, int(size/6))
 	sorted := slices.Clone(detections)
-	slices.SortStableFunc(sorted, func(a, b Detection) int {
-		if a.Score < b.Score {
-			return -1
-		} else if a.Score > b.Score {
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(sorted, func(a, b Detection) int { return cmp.Compare(a.Score, b.Score) })
 	for _, d := range sorted {
 		if d.Score < o.Score {
 			continue

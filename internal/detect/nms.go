@@ -37,7 +37,7 @@ func (s *Spec) suppress(found []candidate, images map[string][]float32, t Transf
 
 // bestFirst is the places of the best k candidates by falling score.
 func bestFirst(found []candidate, k int) []int {
-	// Positive floats order as their bits do, so score and place fit one key.
+	// Score and place fit one key.
 	keys := make([]uint64, 0, len(found))
 	floor := floorOf(found, k)
 	for i, c := range found {
@@ -56,13 +56,14 @@ func bestFirst(found []candidate, k int) []int {
 	return order
 }
 
-// scoreBits orders scores as unsigned numbers.
+// scoreBits orders scores as unsigned numbers: positive floats order as their
+// bits do, negative ones the other way round.
 func scoreBits(v float32) uint32 {
-	if bits := math.Float32bits(v); bits>>31 == 0 {
+	bits := math.Float32bits(v)
+	if bits>>31 == 0 {
 		return bits | 1<<31
-	} else {
-		return ^bits
 	}
+	return ^bits
 }
 
 // floorOf is a bound that at least k candidates reach, so that only little more

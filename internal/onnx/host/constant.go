@@ -212,7 +212,7 @@ func dropout(c *call) ([]*onnx.Tensor, error) {
 	if mode := c.optional(2); mode != nil {
 		if on, ok := mode.Data.([]bool); ok && len(on) == 1 && on[0] {
 			if ratio, err := c.scalar(1, 0.5); err != nil || ratio != 0 {
-				return nil, fmt.Errorf("dropout in training mode")
+				return nil, fmt.Errorf("dropout in training mode: %w", ErrNotHandled)
 			}
 		}
 	}

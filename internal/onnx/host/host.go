@@ -10,12 +10,18 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/dims"
 )
+
+// ErrNotHandled is wrapped by errors about a form of a supported operator that is
+// not evaluated here (training mode, blocked quantisation): the node may be
+// valid all the same.
+var ErrNotHandled = errors.New("not evaluated on the host")
 
 // call is one evaluation of one node.
 type call struct {

@@ -23,6 +23,9 @@ func Reference(n *onnx.Node, opset int, in []*onnx.Tensor) ([]*onnx.Tensor, erro
 	return run(n, opset, in, f)
 }
 
+// HasReference tells whether Reference computes an operator.
+func HasReference(op, domain string) bool { return references[op] != nil && domain == "" }
+
 // references is never changed.
 var references = map[string]operator{
 	"Conv": conv, "ConvTranspose": convTranspose, "MaxPool": maxPool, "AveragePool": averagePool,

@@ -22,6 +22,15 @@ var operators = map[string]operator{
 	"And": binary, "Or": binary, "Xor": binary, "Not": not,
 	"Min": variadic, "Max": variadic, "Sum": variadic, "Mean": variadic, "Clip": clip,
 
+	"ReduceSum": reduce, "ReduceMean": reduce, "ReduceMax": reduce, "ReduceMin": reduce, "ReduceProd": reduce,
+	"ReduceL1": reduce, "ReduceL2": reduce, "ReduceSumSquare": reduce, "ReduceLogSum": reduce, "ReduceLogSumExp": reduce,
+	"ArgMax": argMax, "ArgMin": argMax, "TopK": topK, "CumSum": cumSum, "Softmax": softmax, "LogSoftmax": softmax,
+	"NonMaxSuppression": nonMaxSuppression,
+
+	"MatMul": matMul, "Gemm": gemm, "Einsum": einsum, "BatchNormalization": batchNormalization,
+	"Pad": pad, "Resize": resize, "Upsample": resize,
+	"QuantizeLinear": quantizeLinear, "DequantizeLinear": dequantizeLinear,
+
 	"Abs":  signed(math.Abs, func(x int64) int64 { return max(x, -x) }),
 	"Neg":  signed(func(x float64) float64 { return -x }, func(x int64) int64 { return -x }),
 	"Sign": signed(sign, signInt),

@@ -140,7 +140,12 @@ func normalise(c *call) ([]result, error) {
 			return nil, fmt.Errorf("parameter %q has shape %v, there are %d channels", v.Name, v.Dims, x[1])
 		}
 	}
-	return same(c)
+	// The running statistics are outputs in training mode only.
+	out := []result{{c.in[0].Type, x}}
+	for range 4 {
+		out = append(out, result{c.in[1].Type, []int{x[1]}})
+	}
+	return out, nil
 }
 
 func layerNormalization(c *call) ([]result, error) {
@@ -186,9 +191,12 @@ func (c *call) scale() error {
 	return nil
 }
 
-// einsum handles equations of single letters, with or without "->", without
-// an ellipsis.
+// einsum handles equations of single letters; with an ellipsis the result is
+// left open.
 func einsum(c *call) ([]result, error) {
-	d, err := dims.Einsum(strings.ReplaceAll(c.n.Str("equation", ""), " ", ""), c.shapes())
+	if strings.Contains(c.n.Str("equation", ""), ".") {
+		return one(c.in[0].Type, nil, nil)
+	}
+	_, _, d, err := dims.Einsum(strings.ReplaceAll(c.n.Str("equation", ""), " ", ""), c.shapes())
 	return one(c.in[0].Type, d, err)
 }

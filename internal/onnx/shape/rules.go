@@ -5,6 +5,7 @@ package shape
 
 import (
 	"fmt"
+	"slices"
 
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/dims"
@@ -26,6 +27,15 @@ func find(n *onnx.Node) (rule, bool) {
 		return rule{1, same}, true
 	}
 	return rule{}, false
+}
+
+// Supports tells whether every operator of a graph has a rule; the outputs of
+// those without are taken as the file declares them.
+func Supports(g *onnx.Graph) bool {
+	return !slices.ContainsFunc(g.Nodes, func(n *onnx.Node) bool {
+		_, ok := find(n)
+		return !ok
+	})
 }
 
 // rules is never changed.

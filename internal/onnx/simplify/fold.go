@@ -6,6 +6,7 @@ package simplify
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,7 +84,13 @@ func (s *simplifier) evaluate(e *editor, n *onnx.Node) ([]*onnx.Tensor, error) {
 			return nil, nil
 		}
 	}
+	if heavy[n.Op] && bytes > maxHeavy {
+		return nil, nil
+	}
 	out, err := host.Eval(n, s.model.Opset, in)
+	if errors.Is(err, host.ErrNotHandled) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +107,12 @@ var grows = map[string]bool{
 	"ConstantOfShape": true, "Expand": true, "Tile": true, "Range": true, "Pad": true, "Resize": true,
 	"Upsample": true, "OneHot": true, "MatMul": true, "Gather": true,
 }
+
+// heavy are the operators whose work grows faster than their inputs; they are
+// folded up to maxHeavy bytes of inputs.
+var heavy = map[string]bool{"MatMul": true, "Gemm": true, "Einsum": true, "NonMaxSuppression": true, "Resize": true, "Upsample": true}
+
+const maxHeavy = 16 << 20
 
 // shapeValue is the result of a Shape or Size node on a shape.
 func shapeValue(n *onnx.Node, d []int) ([]*onnx.Tensor, error) {

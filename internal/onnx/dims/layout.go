@@ -453,3 +453,12 @@ func Pads(pads, axes []int64, rank int) (begin, end []int, err error) {
 	}
 	return begin, end, nil
 }
+
+// Arange is the length of a Range node's output.
+func Arange(start, limit, delta float64) (int, error) {
+	count := math.Max(0, math.Ceil((limit-start)/delta))
+	if !(count <= MaxElements) || delta == 0 {
+		return 0, fmt.Errorf("a range from %g to %g by %g", start, limit, delta)
+	}
+	return int(count), nil
+}

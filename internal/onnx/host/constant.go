@@ -4,7 +4,6 @@ package host
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 
 	"trtact/internal/onnx"
@@ -92,15 +91,12 @@ func rangeOf(c *call) ([]*onnx.Tensor, error) {
 		}
 	}
 	start, limit, delta := v[0], v[1], v[2]
-	if delta == 0 {
-		return nil, fmt.Errorf("range with delta 0")
-	}
-	count := math.Max(0, math.Ceil((limit-start)/delta))
-	if !(count <= dims.MaxElements) {
-		return nil, fmt.Errorf("range from %g to %g by %g is too long", start, limit, delta)
+	count, err := dims.Arange(start, limit, delta)
+	if err != nil {
+		return nil, err
 	}
 	if isInteger(t.Type) {
-		out := make([]int64, int(count))
+		out := make([]int64, count)
 		for i := range out {
 			out[i] = int64(start) + int64(i)*int64(delta)
 		}
@@ -110,7 +106,7 @@ func rangeOf(c *call) ([]*onnx.Tensor, error) {
 		}
 		return one(tensor([]int{len(out)}, data), nil)
 	}
-	out := make([]float64, int(count))
+	out := make([]float64, count)
 	for i := range out {
 		out[i] = start + float64(i)*delta
 	}

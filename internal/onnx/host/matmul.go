@@ -201,7 +201,7 @@ func batchNormalization(c *call) ([]*onnx.Tensor, error) {
 }
 
 // maxEinsum bounds the multiplications of an Einsum.
-const maxEinsum = 1 << 30
+const maxEinsum = 1 << 22
 
 // einsum sums the product of the inputs over every letter that the output
 // lacks.

@@ -5,6 +5,7 @@ package host
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"trtact/internal/onnx"
 )
@@ -47,18 +48,18 @@ func signed(f func(float64) float64, g func(int64) int64) operator {
 		if !isInteger(t.Type) {
 			return mapFloat(t, f)
 		}
-		v, err := t.Ints()
-		if err != nil {
-			return nil, err
-		}
-		if u, ok := t.Data.([]uint64); ok { // no sign to look at
-			out := make([]uint64, len(u))
-			for i, x := range u {
-				if out[i] = x; x > 0 && g(5) == 1 { // Sign
-					out[i] = 1
+		if u, ok := t.Data.([]uint64); ok { // may be beyond int64
+			out := slices.Clone(u)
+			if c.node.Op == "Sign" {
+				for i, x := range u {
+					out[i] = min(x, 1)
 				}
 			}
 			return one(tensor(t.Dims, out), nil)
+		}
+		v, err := t.Ints()
+		if err != nil {
+			return nil, err
 		}
 		out := make([]int64, len(v))
 		for i, x := range v {

@@ -220,7 +220,21 @@ func (c *call) rankFrom(i int) []int {
 	return dynamic(d[0])
 }
 
-func rangeOf(c *call) ([]result, error) { return one(c.in[0].Type, dynamic(1), nil) }
+func rangeOf(c *call) ([]result, error) {
+	var v [3]float64
+	for i := range v {
+		t := c.value[i]
+		if t == nil || t.Len() != 1 {
+			return one(c.in[0].Type, dynamic(1), nil)
+		}
+		v[i] = float64(t.Floats()[0])
+		if n, err := t.Ints(); err == nil { // not rounded to float32
+			v[i] = float64(n[0])
+		}
+	}
+	n, err := dims.Arange(v[0], v[1], v[2])
+	return one(c.in[0].Type, []int{n}, err)
+}
 
 func shapeOf(c *call) ([]result, error) {
 	from, to := dims.ShapeRange(c.n, len(c.in[0].Dims))

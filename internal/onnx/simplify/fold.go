@@ -14,6 +14,7 @@ import (
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/dims"
 	"trtact/internal/onnx/host"
+	"trtact/internal/onnx/shape"
 )
 
 // foldConstants evaluates nodes of which all inputs are constants, and Shape and
@@ -72,17 +73,8 @@ func (s *simplifier) evaluate(e *editor, n *onnx.Node) ([]*onnx.Tensor, error) {
 		}
 		bytes += size(in[i])
 	}
-	limit := max(maxFolded, bytes)
-	for _, name := range n.Outputs {
-		// The size is known beforehand where shapes are; else the evaluation's own
-		// bound holds and the result is thrown away if it is too large.
-		if v := e.g.Info[name]; dims.Static(v.Dims) {
-			if count, err := dims.Count(v.Dims); err != nil || count > limit/max(1, v.Type.Size()) {
-				return nil, nil
-			}
-		} else if s.sizes == nil && grows[n.Op] && bytes > 1<<10 {
-			return nil, nil
-		}
+	if fits, err := s.fits(n, in, max(maxFolded, bytes)); err != nil || !fits {
+		return nil, err
 	}
 	if heavy[n.Op] && bytes > maxHeavy {
 		return nil, nil
@@ -94,18 +86,34 @@ func (s *simplifier) evaluate(e *editor, n *onnx.Node) ([]*onnx.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range out {
-		if t != nil && size(t) > limit {
-			return nil, nil
-		}
-	}
 	return out, nil
 }
 
-// grows are the operators whose result can be far larger than their inputs.
-var grows = map[string]bool{
-	"ConstantOfShape": true, "Expand": true, "Tile": true, "Range": true, "Pad": true, "Resize": true,
-	"Upsample": true, "OneHot": true, "MatMul": true, "Gather": true,
+// fits tells beforehand whether a node's outputs stay within a number of bytes;
+// outputs of unknown size (NonZero) are never larger than what they come from.
+func (s *simplifier) fits(n *onnx.Node, in []*onnx.Tensor, limit int) (bool, error) {
+	g := &onnx.Graph{Nodes: []*onnx.Node{n}, Init: map[string]*onnx.Tensor{}}
+	for i, t := range in {
+		if t != nil {
+			g.Init[n.Inputs[i]] = t
+		}
+	}
+	if err := shape.Infer(&onnx.Model{Path: s.model.Path, Opset: s.model.Opset, Graph: g}, nil); err != nil {
+		return false, err
+	}
+	for _, name := range n.Outputs {
+		v := g.Info[name]
+		if v.Dims == nil {
+			return false, nil
+		}
+		if !dims.Static(v.Dims) {
+			continue
+		}
+		if count, err := dims.Count(v.Dims); err != nil || count > limit/max(1, v.Type.Size()) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // heavy are the operators whose work grows faster than their inputs; they are

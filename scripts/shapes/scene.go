@@ -14,13 +14,13 @@ import (
 
 const (
 	minSide, maxSide = 160, 256
-	maxShapes        = 8
-	smallest         = 6.0 // radius in pixels
+	maxShapes        = 6
+	smallest         = 10.0 // radius in pixels
 	// A shape of which less than this part is to be seen is not annotated.
-	minVisible = 0.3
+	minVisible = 0.4
 	// Least distance of a shape's colour from the background's mean below it,
 	// summed over red, green, blue.
-	minContrast = 70
+	minContrast = 120
 )
 
 type colour [3]float64

@@ -57,7 +57,19 @@ class Copy : public Op {
     parts_.push_back(merged);
   }
 
+  // The dimension along which the input is contiguous, if the output is
+  // contiguous along another: a transposition. -1 if it is none.
+  static int transposed(const trtact_copy_part& p) {
+    const int last = p.rank - 1;
+    if (p.out_stride[last] != 1 || p.in_stride[last] == 1 || p.dims[last] < 4) return -1;
+    for (int i = 0; i < last; i++)
+      if (p.in_stride[i] == 1 && p.dims[i] >= 4) return i;
+    return -1;
+  }
+
   static void run_part(const trtact_copy_part& p, const float* x, float* y) {
+    const int other = transposed(p);
+    if (other >= 0) return run_transposed(p, other, x, y);
     const int last = p.rank - 1;
     const int64_t inner = p.dims[last], si = p.in_stride[last], so = p.out_stride[last];
     int64_t rows = 1;
@@ -79,6 +91,38 @@ class Copy : public Op {
           std::fill(b, b + inner, *a);
         else
           for (int64_t i = 0; i < inner; i++) b[i * so] = a[i * si];
+      }
+    });
+  }
+
+  // Tile by tile, so that a cache line is read and written while it is there.
+  static void run_transposed(const trtact_copy_part& p, int other, const float* x, float* y) {
+    constexpr int64_t kTile = 16;
+    const int last = p.rank - 1;
+    const int64_t columns = p.dims[last], rows = p.dims[other];
+    const int64_t si = p.in_stride[last], so = p.out_stride[other];
+    const int64_t strips = (rows + kTile - 1) / kTile;
+    int64_t planes = 1;
+    for (int i = 0; i < last; i++)
+      if (i != other) planes *= p.dims[i];
+    parallel(planes * strips, std::max<int64_t>(1, kGrain / (kTile * columns)), [&](int64_t from, int64_t to) {
+      for (int64_t job = from; job < to; job++) {
+        int64_t at_in = p.in_offset, at_out = p.out_offset, rest = job / strips;
+        for (int i = last - 1; i >= 0; i--) {
+          if (i == other) continue;
+          const int64_t k = rest % p.dims[i];
+          rest /= p.dims[i];
+          at_in += k * p.in_stride[i];
+          at_out += k * p.out_stride[i];
+        }
+        const int64_t first = job % strips * kTile, height = std::min(kTile, rows - first);
+        const float* a = x + at_in + first;
+        float* b = y + at_out + first * so;
+        for (int64_t c = 0; c < columns; c += kTile) {
+          const int64_t width = std::min(kTile, columns - c);
+          for (int64_t j = 0; j < height; j++)
+            for (int64_t i = 0; i < width; i++) b[j * so + c + i] = a[(c + i) * si + j];
+        }
       }
     });
   }

@@ -20,12 +20,15 @@ func (b *builder) finish() (*Network, error) {
 		if v.constant != nil || v.onHost {
 			return nil
 		}
-		t, err := b.any(name)
-		if err != nil {
+		if _, err := b.any(name); err != nil {
 			return fmt.Errorf("compile: output %q: %w", name, err)
 		}
-		t.root().last = len(b.steps) + 1
-		t.root().used = t.root().constant != nil
+		for _, t := range []*tensor{v.plain, v.blocked} {
+			if t != nil { // whichever is read, it must still be there
+				t.root().last = len(b.steps) + 1
+				t.root().used = t.root().constant != nil
+			}
+		}
 		return nil
 	}
 	for _, out := range b.g.Outputs {

@@ -18,6 +18,7 @@ import (
 
 	"trtact/internal/fault"
 	"trtact/internal/report"
+	"trtact/trt"
 )
 
 // Streams is what the program reads from and writes to.
@@ -31,13 +32,14 @@ type Streams struct {
 
 // session is one run of the program: its streams and global options.
 type session struct {
-	ctx    context.Context
-	out    io.Writer
-	in     io.Reader
-	screen *report.Screen
-	width  int // columns of standard output
-	log    *slog.Logger
-	build  string
+	ctx     context.Context
+	out     io.Writer
+	in      io.Reader
+	screen  *report.Screen
+	width   int // columns of standard output
+	log     *slog.Logger
+	build   string
+	command []string // the command line as it was given
 	globals
 }
 
@@ -45,6 +47,9 @@ type session struct {
 // returns its exit code. build is what version control calls the program's
 // source.
 func Main(args []string, build string) int {
+	if len(args) > 1 && args[1] == trt.ChildCommand {
+		return trt.RunChild(os.Stdin, os.Stderr)
+	}
 	ctx, stop := withInterrupt(context.Background(), os.Stderr)
 	defer stop()
 	return Run(ctx, args, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Build: build})
@@ -54,12 +59,13 @@ func Main(args []string, build string) int {
 // exit code. Cancelling ctx interrupts the command.
 func Run(ctx context.Context, args []string, std Streams) (code int) {
 	s := &session{
-		ctx:    ctx,
-		out:    std.Out,
-		in:     std.In,
-		screen: report.NewScreen(std.Err, std.Getenv),
-		width:  report.Columns(std.Out, std.Getenv),
-		build:  std.Build,
+		ctx:     ctx,
+		out:     std.Out,
+		in:      std.In,
+		screen:  report.NewScreen(std.Err, std.Getenv),
+		width:   report.Columns(std.Out, std.Getenv),
+		build:   std.Build,
+		command: args,
 	}
 	s.log = report.NewLogger(s.screen, slog.LevelInfo, false, s.screen.Color)
 	defer func() {

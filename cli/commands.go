@@ -8,12 +8,15 @@ import (
 
 // Groups of commands in the help.
 const (
+	groupMain    = "The main job"
 	groupSteps   = "Step by step"
 	groupMachine = "This machine"
 )
 
 func (s *session) commands() []*urfave.Command {
 	list := []*urfave.Command{
+		s.buildCommand(),
+		s.calibrateCommand(),
 		s.evalCommand(),
 		s.detectCommand(),
 		s.runCommand(),

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"trtact/internal/compute"
 	"trtact/internal/gpu"
 	"trtact/internal/report"
+	"trtact/trt"
 )
 
 // part is one thing that doctor looks for.
@@ -22,7 +24,9 @@ type part struct {
 	Found   bool   `json:"found"`
 	Version string `json:"version,omitempty"`
 	Path    string `json:"path,omitempty"`
-	Problem string `json:"problem,omitempty"` // why what is there cannot be used
+	// Problem is why what is there cannot be used, or not for everything (a
+	// TensorRT on a machine without a GPU).
+	Problem string `json:"problem,omitempty"`
 	For     string `json:"needed_for"`
 	Get     string `json:"how_to_get"`
 }
@@ -52,7 +56,10 @@ trtact doctor --json | jq '.parts[] | select(.found | not) | .name'`,
 			if err := takes(c, 0, 0, ""); err != nil {
 				return err
 			}
-			r := examine()
+			r, err := examine(s.ctx)
+			if err != nil {
+				return err
+			}
 			if err := s.print(r, func() error { return s.writeDoctor(r) }); err != nil {
 				return err
 			}
@@ -64,9 +71,44 @@ trtact doctor --json | jq '.parts[] | select(.found | not) | .name'`,
 	}
 }
 
-func examine() doctorResult {
+func examine(ctx context.Context) (doctorResult, error) {
 	cpu := cpuPart()
-	return doctorResult{OK: cpu.Found, Parts: []part{cpu, nvmlPart(), driverPart(), runtimePart(), cudnnPart()}}
+	engines, err := tensorRTParts(ctx)
+	parts := append([]part{cpu}, engines...)
+	return doctorResult{OK: cpu.Found, Parts: append(parts, nvmlPart(), driverPart(), runtimePart(), cudnnPart())}, err
+}
+
+// tensorRTParts is a part for every TensorRT that this program was built for,
+// and one for each kind that it was not built for.
+func tensorRTParts(ctx context.Context) ([]part, error) {
+	families, err := trt.Find(ctx, trt.DefaultPlaces())
+	if err != nil {
+		return nil, err
+	}
+	var parts []part
+	for _, kind := range []struct{ backend, name, needed, get string }{
+		{trt.BackendRTX, "TensorRT for RTX", "building engines on a machine without a GPU, for GPUs named by --target",
+			"`make setup` fetches it, then `make build`"},
+		{trt.BackendTensorRT, "TensorRT", "building engines on the machine with the GPU that runs them",
+			"install TensorRT 8.4 or newer with its headers, then `make build TENSORRT_ROOT=DIR`; building needs a GPU"},
+	} {
+		found := false
+		for _, f := range families {
+			if f.Backend != kind.backend {
+				continue
+			}
+			found = true
+			p := part{Name: kind.name, Found: f.Library != "" && f.Version != "", Version: f.Version, Path: f.Library, For: kind.needed, Get: kind.get}
+			if f.Problem != "" {
+				p.Problem = f.Problem
+			}
+			parts = append(parts, p)
+		}
+		if !found {
+			parts = append(parts, part{Name: kind.name, Problem: "this program was built without it", For: kind.needed, Get: kind.get})
+		}
+	}
+	return parts, nil
 }
 
 func cpuPart() part {
@@ -133,6 +175,9 @@ func (s *session) writeDoctor(r doctorResult) error {
 	t := report.NewTable("part", "version", "where")
 	missing := 0
 	for _, p := range r.Parts {
+		if p.Found && p.Problem != "" {
+			missing++
+		}
 		switch {
 		case p.Found:
 			t.Add(p.Name, orDash(p.Version), p.Path)
@@ -148,7 +193,7 @@ func (s *session) writeDoctor(r doctorResult) error {
 		return err
 	}
 	for _, p := range r.Parts {
-		if p.Found {
+		if p.Found && p.Problem == "" {
 			continue
 		}
 		fmt.Fprintf(s.out, "\n%s\n", p.Name)

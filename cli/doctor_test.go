@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -27,7 +28,11 @@ func TestDoctorWithoutTheCPUBackend(t *testing.T) {
 
 // Whatever is missing, doctor says what it is for and how to get it.
 func TestDoctorExplainsEveryPart(t *testing.T) {
-	for _, p := range examine().Parts {
+	r, err := examine(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Parts {
 		if p.Name == "" || p.For == "" || p.Get == "" {
 			t.Errorf("%+v", p)
 		}

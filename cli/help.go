@@ -111,7 +111,7 @@ func groupsOf[T any](items []T, of func(T) (title string, shown bool)) []group[T
 }
 
 // flagRows is "-o, --output FILE" and the text of every flag. A flag's usage
-// begins with its placeholder in backquotes.
+// holds its placeholder in backquotes.
 func flagRows(flags []urfave.Flag) [][2]string {
 	var rows [][2]string
 	for _, f := range flags {
@@ -144,20 +144,25 @@ func flagText(name, text string, doc urfave.DocGenerationFlag) string {
 		text += ": " + strings.Join(options, ", ")
 	}
 	if doc.TakesValue() && !strings.Contains(text, "(default") {
-		if v := doc.GetValue(); v != "" && v != "0" && v != "[]" && v != "0s" {
+		if v := strings.TrimSuffix(doc.GetValue(), "0s"); v != "" && v != "0" && v != "[]" {
 			text += " (default " + v + ")"
 		}
 	}
 	return text
 }
 
+// splitPlaceholder takes the word in backquotes as the placeholder; it stays in
+// the text unless the text begins with it.
 func splitPlaceholder(usage string) (placeholder, text string) {
-	if rest, ok := strings.CutPrefix(usage, "`"); ok {
-		if placeholder, text, ok = strings.Cut(rest, "`"); ok {
-			return placeholder, strings.TrimSpace(text)
-		}
+	before, rest, quoted := strings.Cut(usage, "`")
+	if !quoted {
+		return "", usage
 	}
-	return "", usage
+	placeholder, after, _ := strings.Cut(rest, "`")
+	if before == "" {
+		return placeholder, strings.TrimSpace(after)
+	}
+	return placeholder, before + placeholder + after
 }
 
 // writeRows prints name and text in two columns; a name too long for its column

@@ -18,16 +18,19 @@ import (
 	"trtact/internal/job"
 	"trtact/internal/onnx"
 	"trtact/internal/report"
+	"trtact/trt"
 )
 
 // inspectResult is the JSON of inspect: which kind of file, and that kind's
 // contents under its name.
 type inspectResult struct {
 	File  string       `json:"file"`
-	Kind  string       `json:"kind"` // "onnx" or "plan"
+	Kind  string       `json:"kind"` // "onnx", "plan" or "engine"
 	Bytes int64        `json:"bytes"`
 	ONNX  *onnxContent `json:"onnx,omitempty"`
 	Plan  *calib.Plan  `json:"plan,omitempty"`
+	// Engine is the engine's sidecar, after a check that it belongs to it.
+	Engine *trt.Artifact `json:"engine,omitempty"`
 }
 
 type onnxContent struct {
@@ -55,7 +58,8 @@ func (s *session) inspectCommand() *urfave.Command {
 		Category:  groupSteps,
 		Description: `Shows what a file holds. Of an ONNX model: inputs and outputs, operators, parameters,
 the detector family, the distillation nodes and how much of it is INT8. Of a plan: what is
-quantised, and what is not and why.
+quantised, and what is not and why. Of an engine: what it was built from, by which TensorRT and
+for which GPUs, after a check that its sidecar belongs to it.
 
 Examples:
 trtact inspect yolov8n.onnx
@@ -87,6 +91,14 @@ func inspectFile(path string) (*inspectResult, error) {
 		return nil, fault.BadInput(err)
 	}
 	r := &inspectResult{File: path, Bytes: info.Size()}
+	if isEngine(path) {
+		e, err := trt.Read(path, false)
+		if err != nil {
+			return nil, err
+		}
+		r.Kind, r.Engine = "engine", &e.Artifact
+		return r, nil
+	}
 	isJSON, err := beginsWithBrace(path)
 	if err != nil {
 		return nil, fault.BadInput(fmt.Errorf("inspect %s: %w", path, err))
@@ -129,8 +141,11 @@ func beginsWithBrace(path string) (bool, error) {
 }
 
 func (s *session) writeInspection(r *inspectResult, layers bool) error {
-	if r.Kind == "plan" {
+	switch r.Kind {
+	case "plan":
 		return s.writePlan(r, layers)
+	case "engine":
+		return s.writeEngine(r, layers)
 	}
 	return s.writeModel(r, layers)
 }
@@ -214,6 +229,65 @@ func (s *session) writePlan(r *inspectResult, layers bool) error {
 	return s.table(t)
 }
 
+func (s *session) writeEngine(r *inspectResult, layers bool) error {
+	e := r.Engine
+	facts := report.NewTable("", "")
+	facts.Add("file", r.File)
+	facts.Add("size", report.Bytes(r.Bytes))
+	facts.Add("format", backendName(e.Backend)+" "+e.Version+" engine, built in "+report.Duration(seconds(e.BuildSeconds)))
+	targets := "the GPU of the machine that built it"
+	if len(e.Targets) > 0 {
+		targets = strings.Join(e.Targets, ", ")
+	}
+	facts.Add("runs on", targets)
+	facts.Add("model", fmt.Sprintf("%s, sha256 %.12s", report.OneLine(e.Model.Name), e.Model.SHA256))
+	for i, p := range e.Inputs {
+		facts.Add(first(i, "inputs"), fmt.Sprintf("%s  %s %s", report.OneLine(p.Name), dimsText(p.Dims, nil), p.Type))
+	}
+	for i, p := range e.Outputs {
+		facts.Add(first(i, "outputs"), fmt.Sprintf("%s  %s %s", report.OneLine(p.Name), dimsText(p.Dims, nil), p.Type))
+	}
+	facts.Add("precision", e.Precision)
+	quantised, weighted := 0, 0
+	for _, l := range e.Layers {
+		if l.Weights > 0 {
+			weighted++
+			if l.Quantized {
+				quantised++
+			}
+		}
+	}
+	facts.Add("quantised", fmt.Sprintf("%d of %d layers with weights", quantised, weighted))
+	if bytes, float := e.WeightBytes(); float > 0 {
+		facts.Add("weights", fmt.Sprintf("%s, %.0f %% of float", report.Bytes(bytes), 100*ratio(bytes, float)))
+	}
+	if err := s.table(facts); err != nil || !layers {
+		return err
+	}
+	fmt.Fprintln(s.out)
+	t := report.NewTable("layer", "kind", "output", ">weights", "type")
+	for _, l := range e.Layers {
+		kind := l.Type
+		if l.Quantized {
+			kind = "int8"
+		}
+		weights := ""
+		if l.Weights > 0 {
+			weights = report.Count(l.Weights) + " " + l.WeightType
+		}
+		t.Add(report.OneLine(l.Name), l.Kind, dimsText(l.Dims, nil), weights, kind)
+	}
+	return s.table(t)
+}
+
+// backendName is a backend as NVIDIA calls it.
+func backendName(backend string) string {
+	if backend == trt.BackendRTX {
+		return "TensorRT for RTX"
+	}
+	return "TensorRT"
+}
+
 // first is the label of a list's first line; the others have none.
 func first(i int, label string) string {
 	if i == 0 {
@@ -259,9 +333,14 @@ func quantizedText(q *inspect.Quantized) string {
 	if q == nil {
 		return "no, a float model"
 	}
-	share := 0.0
-	if q.AllParams > 0 {
-		share = 100 * float64(q.Params) / float64(q.AllParams)
-	}
+	share := 100 * ratio(q.Params, q.AllParams)
 	return fmt.Sprintf("%d of %d layers in INT8, %.1f %% of their parameters; %d activation tensors", q.Layers, q.AllLayers, share, q.Activation)
+}
+
+// ratio is a/b, 0 where there is nothing to compare with.
+func ratio(a, b int64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -52,31 +51,6 @@ func parseSize(text string) (height, width int, err error) {
 		return 0, 0, fmt.Errorf("size %q: each side must be from 1 to %d", text, maxSide)
 	}
 	return height, width, nil
-}
-
-var targetForm = regexp.MustCompile(`^sm_([1-9][0-9]{1,2})$`)
-
-// parseTargets reads "sm_75,sm_86" into compute capabilities 75, 86: ascending,
-// each once.
-func parseTargets(text string) ([]int, error) {
-	seen := map[int]bool{}
-	var targets []int
-	for _, word := range strings.Split(text, ",") {
-		m := targetForm.FindStringSubmatch(strings.ToLower(strings.TrimSpace(word)))
-		if m == nil {
-			return nil, fmt.Errorf("target %q: expected compute capabilities such as sm_75,sm_86", word)
-		}
-		n, err := strconv.Atoi(m[1])
-		if err != nil {
-			return nil, err
-		}
-		if !seen[n] {
-			seen[n] = true
-			targets = append(targets, n)
-		}
-	}
-	sort.Ints(targets)
-	return targets, nil
 }
 
 func parseDuration(text string) (time.Duration, error) { return time.ParseDuration(text) }
@@ -132,4 +106,14 @@ func sameFile(a, b string) (bool, error) {
 		return false, err
 	}
 	return os.SameFile(x, y), nil
+}
+
+// checkPatterns says which of patterns is no regular expression.
+func checkPatterns(patterns []string) error {
+	for _, p := range patterns {
+		if _, err := regexp.Compile(p); err != nil {
+			return fmt.Errorf("pattern %q: %w", p, err)
+		}
+	}
+	return nil
 }

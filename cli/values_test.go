@@ -1,9 +1,6 @@
 package cli
 
-import (
-	"slices"
-	"testing"
-)
+import "testing"
 
 func TestParseSize(t *testing.T) {
 	for _, c := range []struct {
@@ -19,18 +16,6 @@ func TestParseSize(t *testing.T) {
 		h, w, err := parseSize(c.text)
 		if (err == nil) != c.ok || c.ok && (h != c.h || w != c.w) {
 			t.Errorf("parseSize(%q) = %d, %d, %v", c.text, h, w, err)
-		}
-	}
-}
-
-func TestParseTargets(t *testing.T) {
-	got, err := parseTargets("sm_86, SM_75,sm_120,sm_75")
-	if err != nil || !slices.Equal(got, []int{75, 86, 120}) {
-		t.Errorf("got %v, %v", got, err)
-	}
-	for _, bad := range []string{"", "sm75", "86", "sm_", "sm_1", "sm_86,", "sm_86;sm_75", "sm_1234"} {
-		if got, err := parseTargets(bad); err == nil {
-			t.Errorf("parseTargets(%q) = %v", bad, got)
 		}
 	}
 }

@@ -1,8 +1,9 @@
 // Package report is how results and progress look: tables, progress, sizes and
 // durations for people, one JSON object for machines.
 //
-// A table never loses a character: a cell that does not fit its column is
-// broken over several lines, since a cut path or reason is worth nothing.
+// A table never loses a character and never breaks a word: a cell that does not
+// fit its column goes on in the next line, and a path too long for the terminal
+// sticks out, since a path that is cut or broken cannot be used.
 package report
 
 import (
@@ -93,9 +94,6 @@ func (t *Table) sizes(width int) []int {
 	total := columnGap * (len(sizes) - 1)
 	for i := range sizes {
 		total += sizes[i]
-		if least[i] > width/2 { // one endless word must not rule the table
-			least[i] = width / 2
-		}
 	}
 	for total > width {
 		widest := -1

@@ -1,0 +1,318 @@
+// trtact build: the main job.
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"trtact/calib"
+	"trtact/internal/fault"
+	"trtact/internal/job"
+	"trtact/internal/report"
+	"trtact/trt"
+)
+
+// Groups of flags in the help of build.
+const (
+	flagsAccuracy    = "Accuracy"
+	flagsEngine      = "Engine"
+	flagsCalibration = "Calibration"
+)
+
+func (s *session) buildCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "build",
+		Usage:     "the main job: ONNX and pictures in, INT8 engine and result.json out",
+		UsageText: "trtact build MODEL.onnx [--int8 --data IMAGES] [--fp16] [-o OUT.engine]",
+		Category:  groupMain,
+		Description: `Builds a TensorRT engine. With --int8 the model is calibrated on unlabelled pictures
+first; a model that has Q/DQ nodes already is built as it is. With --val the average precision
+is measured before and after.
+
+Writes OUT.engine with its sidecar OUT.engine.json, the quantised model OUT.onnx, the plan
+OUT.plan.json (what is quantised and why, to read and to edit) and OUT.result.json. Where no
+TensorRT can build an engine, everything else is written and the exit code is 3.
+
+Examples:
+trtact build yolov8n.onnx --int8 --data pictures/
+trtact build yolov8n.onnx --int8 --data pictures/ --val val.json -o n.engine
+trtact build yolov8n.onnx --int8 --data train.txt --target sm_75,sm_86
+trtact build yolov8n.onnx --fp16 --shape 480x640`,
+		Flags: append([]urfave.Flag{
+			&urfave.BoolFlag{Name: "int8", Usage: "quantise to INT8; a float model needs --data for it"},
+			&urfave.BoolFlag{Name: "fp16", Usage: "allow FP16 for what is not INT8"},
+			&urfave.StringFlag{Name: "data", Usage: "`PATH` of unlabelled pictures: folder, list file, COCO JSON or VOC folder"},
+			&urfave.StringFlag{Name: "images", Usage: "`DIR` with the pictures of a COCO JSON (default: beside it, or its images/)"},
+			&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` of the engine (default: MODEL.int8.engine beside the model)"},
+			shapeFlag(),
+			&urfave.IntFlag{Name: "batch", Value: 1, Usage: "`N` pictures at once in the engine"},
+			familyFlag(),
+			&urfave.StringFlag{Name: "val", Category: flagsAccuracy, Usage: "`PATH` of labelled pictures, to measure mAP before and after"},
+			&urfave.StringFlag{Name: "val-images", Category: flagsAccuracy, Usage: "`DIR` with the pictures of --val"},
+			&urfave.IntFlag{Name: "val-limit", Category: flagsAccuracy, Usage: "measure on the first `N` pictures only"},
+			&urfave.StringFlag{Name: "backend", Category: flagsEngine, Value: "auto", Usage: "`NAME` of the TensorRT to build with"},
+			&urfave.StringFlag{Name: "target", Category: flagsEngine, Usage: "`LIST` of GPUs to build for, sm_75,sm_86 (rtx only; default: all it supports)"},
+			&urfave.BoolFlag{Name: "float-engine", Category: flagsEngine, Usage: "build the float model too, to compare"},
+			&urfave.DurationFlag{Name: "timeout", Category: flagsEngine, Value: trt.DefaultTimeout, Usage: "give a build up after `TIME`"},
+			&urfave.StringFlag{Name: "log", Category: flagsEngine, Usage: "`FILE` to add TensorRT's messages to"},
+			&urfave.StringFlag{Name: "plan", Category: flagsCalibration, Usage: "`FILE` with a plan to obey instead of calibrating"},
+			&urfave.StringFlag{Name: "work", Category: flagsCalibration, Usage: "`DIR` that keeps the calibration; a second run takes it from there"},
+			&urfave.StringFlag{Name: "report", Category: flagsCalibration, Usage: "`DIR` for result.json (default: OUT.result.json by the engine)"},
+		}, calibrationFlags()...),
+		Action: s.buildEngine,
+	}
+}
+
+// calibrationFlags are those that build and calibrate share.
+func calibrationFlags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.StringFlag{Name: "method", Category: flagsCalibration, Value: "auto", Usage: "`NAME` of the way to find scales: auto tries and measures, else " + strings.Join(methodNames(), ", ")},
+		&urfave.IntFlag{Name: "calib-images", Category: flagsCalibration, Usage: "calibrate on the first `N` pictures only"},
+		&urfave.StringSliceFlag{Name: "exclude", Category: flagsCalibration, Usage: "keep layers float whose name matches `REGEXP`"},
+		&urfave.StringSliceFlag{Name: "include", Category: flagsCalibration, Usage: "quantise only layers whose name matches `REGEXP`"},
+		&urfave.BoolFlag{Name: "depthwise", Category: flagsCalibration, Usage: "quantise depthwise convolutions too"},
+		&urfave.BoolFlag{Name: "heads", Category: flagsCalibration, Usage: "quantise the last layer of every head too"},
+		&urfave.BoolFlag{Name: "no-concat", Category: flagsCalibration, Usage: "let the inputs of a Concat have scales of their own"},
+		&urfave.BoolFlag{Name: "equalise", Category: flagsCalibration, Usage: "cross-layer equalisation first"},
+		&urfave.BoolFlag{Name: "bias-correction", Category: flagsCalibration, Usage: "undo the mean error that rounded weights make"},
+		&urfave.StringFlag{Name: "onnx-weights", Category: flagsCalibration, Value: "float", Usage: "`FORM` of quantised weights in the ONNX file (int8: a quarter of the size, not for TensorRT 8.4)"},
+	}
+}
+
+// methodNames are the methods without the percentages that they may have.
+func methodNames() []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, m := range calib.Methods() {
+		name, _, parameter := strings.Cut(string(m), ":")
+		if parameter {
+			name += ":P"
+		}
+		if !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// calibrateOptions reads the flags of calibrationFlags.
+func calibrateOptions(c *urfave.Context) (job.CalibrateOptions, calib.WeightForm, error) {
+	command := c.Command.Name
+	o := job.CalibrateOptions{
+		Method: job.AutoMethod, Placement: calib.DefaultOptions(),
+		Equalise: c.Bool("equalise"), Biases: c.Bool("bias-correction"), Images: c.Int("calib-images"),
+	}
+	if name := c.String("method"); name != string(job.AutoMethod) {
+		var err error
+		if o.Method, err = calib.ParseMethod(name); err != nil {
+			return o, 0, usage(command, "--method: %v", err)
+		}
+	}
+	if o.Images < 0 {
+		return o, 0, usage(command, "--calib-images %d: expected a number above 0", o.Images)
+	}
+	o.Placement.Exclude, o.Placement.Include = c.StringSlice("exclude"), c.StringSlice("include")
+	for _, patterns := range [][]string{o.Placement.Exclude, o.Placement.Include} {
+		if err := checkPatterns(patterns); err != nil {
+			return o, 0, usage(command, "%v", err)
+		}
+	}
+	o.Placement.Depthwise, o.Placement.QuantizeHeads = c.Bool("depthwise"), c.Bool("heads")
+	o.Placement.Concat = !c.Bool("no-concat")
+	form := calib.FloatWeights
+	if c.String("onnx-weights") == "int8" {
+		form = calib.Int8Weights
+	}
+	return o, form, nil
+}
+
+func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
+	var o job.BuildOptions
+	if err := takes(c, 1, 1, "a model"); err != nil {
+		return o, err
+	}
+	o = job.BuildOptions{
+		Model: c.Args().First(), Output: c.String("output"), INT8: c.Bool("int8"), FP16: c.Bool("fp16"),
+		Data: c.String("data"), Images: c.String("images"),
+		Val: c.String("val"), ValImages: c.String("val-images"), ValLimit: c.Int("val-limit"),
+		Plan: c.String("plan"), Work: c.String("work"), Report: c.String("report"), FloatEngine: c.Bool("float-engine"),
+		Program: Version, Command: s.command,
+	}
+	var err error
+	if o.Load, err = loadOptions(c); err != nil {
+		return o, err
+	}
+	if o.Calibrate, o.Weights, err = calibrateOptions(c); err != nil {
+		return o, err
+	}
+	switch {
+	case !o.INT8 && (o.Data != "" || o.Plan != ""):
+		return o, usage("build", "--data and --plan are for --int8, which is not given")
+	case o.Val == "" && (o.ValImages != "" || c.IsSet("val-limit")):
+		return o, usage("build", "--val-images and --val-limit are for --val, which is not given")
+	case o.Images != "" && o.Data == "":
+		return o, usage("build", "--images is for --data, which is not given")
+	case o.ValLimit < 0:
+		return o, usage("build", "--val-limit %d: expected a number above 0", o.ValLimit)
+	case c.Duration("timeout") <= 0:
+		return o, usage("build", "--timeout %v: expected a time above 0", c.Duration("timeout"))
+	}
+	o.Engine = trt.BuildOptions{Backend: c.String("backend"), Log: c.String("log"), Verbose: s.verbose, Timeout: c.Duration("timeout")}
+	if list := c.String("target"); list != "" {
+		if o.Engine.Targets, err = trt.ParseTargets(strings.Split(list, ",")); err != nil {
+			return o, usage("build", "--target: %v", err)
+		}
+		if o.Engine.Backend == trt.BackendTensorRT {
+			return o, usage("build", "--target is for --backend rtx; TensorRT proper builds for the GPU of this machine")
+		}
+	}
+	if o.Output == "" {
+		o.Output = defaultEngine(o)
+	} else if ext := strings.ToLower(filepath.Ext(o.Output)); ext == ".onnx" || ext == ".json" {
+		return o, usage("build", "--output %s: name the engine (such as %s); the ONNX and JSON files are named after it",
+			o.Output, strings.TrimSuffix(o.Output, filepath.Ext(o.Output))+".engine")
+	}
+	for _, f := range []struct{ what, path string }{{"--data", o.Data}, {"--images", o.Images}, {"--val", o.Val}, {"--val-images", o.ValImages}} {
+		if f.path != "" {
+			if err := needPath(f.what, f.path); err != nil {
+				return o, err
+			}
+		}
+	}
+	return o, needFile("model", o.Model)
+}
+
+// defaultEngine is the engine's file beside the model.
+func defaultEngine(o job.BuildOptions) string {
+	precision := "fp32"
+	switch {
+	case o.INT8:
+		precision = "int8"
+	case o.FP16:
+		precision = "fp16"
+	}
+	return strings.TrimSuffix(o.Model, filepath.Ext(o.Model)) + "." + precision + ".engine"
+}
+
+func (s *session) buildEngine(c *urfave.Context) error {
+	o, err := s.buildOptions(c)
+	if err != nil {
+		return err
+	}
+	m, done, err := s.machine()
+	if err != nil {
+		return err
+	}
+	defer done()
+	r, err := m.Build(s.ctx, o)
+	done()
+	if r == nil {
+		return err
+	}
+	if perr := s.print(r, func() error { return s.writeBuild(r) }); perr != nil {
+		return errors.Join(err, perr)
+	}
+	if fault.Code(err) == fault.CodeNoDevice {
+		return fault.NoDevice(fmt.Errorf("the engine was not built: %w; `trtact doctor` tells what is missing and how to get it", err))
+	}
+	return err
+}
+
+func (s *session) writeBuild(r *job.Result) error {
+	head := report.NewTable("", "")
+	head.Add("model", fmt.Sprintf("%s: %s, %dx%d, batch %d", r.Model.Path, r.Family, r.Shape[0], r.Shape[1], r.Batch))
+	if r.PTQ != nil {
+		head.Add("scales", ptqText(r.PTQ))
+		head.Add("quantised", fmt.Sprintf("%d layers, %.1f %% of the weights; %d layers stay float", r.Quantization.Layers, 100*r.Quantization.Share, len(r.Quantization.Skipped)))
+	}
+	if e := r.Engine; e != nil {
+		text := fmt.Sprintf("%s %s, %s", backendName(e.Backend), e.Version, e.Precision)
+		if len(e.Targets) > 0 {
+			text += ", for " + strings.Join(e.Targets, ", ") + "; its speed is to be measured there"
+		}
+		head.Add("engine", text)
+	}
+	head.Add("time", laps(r.Seconds))
+	if r.PeakRSS > 0 {
+		head.Add("memory", report.Bytes(r.PeakRSS)+" at most")
+	}
+	if err := s.table(head); err != nil {
+		return err
+	}
+	if err := s.writeFigures(r); err != nil {
+		return err
+	}
+	files := report.NewTable("written", "")
+	for _, f := range []struct{ what, path string }{
+		{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan", r.Files.Plan},
+	} {
+		if f.path != "" {
+			files.Add(f.what, f.path)
+		}
+	}
+	if files.Len() == 0 {
+		return nil
+	}
+	fmt.Fprintln(s.out)
+	return s.table(files)
+}
+
+// writeFigures is the table of float beside INT8: accuracy and sizes.
+func (s *session) writeFigures(r *job.Result) error {
+	t := report.NewTable("", ">float", ">INT8", ">change")
+	if f, q := r.Accuracy.Float, r.Accuracy.INT8; f != nil {
+		row := func(name string, a float64, b func(*job.Figures) float64) {
+			if q == nil {
+				t.Add(name, fmt.Sprintf("%.2f", 100*a))
+				return
+			}
+			t.Add(name, fmt.Sprintf("%.2f", 100*a), fmt.Sprintf("%.2f", 100*b(q)), fmt.Sprintf("%+.2f", 100*(b(q)-a)))
+		}
+		row("mAP (%)", f.MAP, func(f *job.Figures) float64 { return f.MAP })
+		row("mAP50 (%)", f.MAP50, func(f *job.Figures) float64 { return f.MAP50 })
+	}
+	size := func(name string, a, b int64) {
+		if a > 0 && b > 0 {
+			t.Add(name, report.Bytes(a), report.Bytes(b), fmt.Sprintf("%+.0f %%", 100*(float64(b)/float64(a)-1)))
+		}
+	}
+	size("weights", r.Size.WeightsFloat, r.Size.WeightsInt8)
+	size("ONNX file", r.Size.ONNXFloat, r.Size.ONNXInt8)
+	size("engine", r.Size.EngineFloat, r.Size.Engine)
+	if t.Len() == 0 {
+		return nil
+	}
+	fmt.Fprintln(s.out)
+	return s.table(t)
+}
+
+func ptqText(p *job.PTQ) string {
+	if p.From != "" {
+		return "from the plan " + p.From
+	}
+	text := fmt.Sprintf("method %s, %s pictures", p.Method, report.Count(int64(p.Images)))
+	if p.Trials > 0 {
+		text += fmt.Sprintf(", %d trials", p.Trials)
+	}
+	if len(p.Bad) > 0 {
+		text += fmt.Sprintf(", %d more could not be read", len(p.Bad))
+	}
+	return text
+}
+
+// laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job.
+func laps(spent map[string]float64) string {
+	var parts []string
+	for _, name := range []string{"load", "eval_float", "calibrate", "eval_int8", "build", "build_float", "total"} {
+		if v, ok := spent[name]; ok {
+			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+report.Duration(seconds(v)))
+		}
+	}
+	return strings.Join(parts, ", ")
+}

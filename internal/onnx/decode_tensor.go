@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
 	"google.golang.org/protobuf/proto"
 
@@ -232,23 +231,4 @@ func narrow[To int8 | int16 | uint8 | uint16 | uint32, From int32 | uint64](from
 		}
 	}
 	return to, nil
-}
-
-// half is the value of the bits of a half-precision number: 1 sign, 5 exponent
-// and 10 fraction bits for Float16 (IEEE 754 binary16), and for BFloat16 the
-// upper half of a float32.
-func half(bits uint16, stored DType) float32 {
-	if stored == BFloat16 {
-		return math.Float32frombits(uint32(bits) << 16)
-	}
-	sign := uint32(bits>>15) << 31
-	exponent, fraction := uint32(bits>>10)&0x1f, uint32(bits)&0x3ff
-	switch exponent {
-	case 0: // zero, or fraction * 2^-24
-		v := float32(fraction) / (1 << 24)
-		return math.Float32frombits(sign | math.Float32bits(v))
-	case 0x1f: // infinite, or not a number
-		return math.Float32frombits(sign | 0xff<<23 | fraction<<13)
-	}
-	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 }

@@ -31,8 +31,11 @@ const (
 
 // Tensor is a dense row-major value. Data holds the elements in the Go type of
 // Type: []float32 (Float), []float64 (Double), []int8, []uint8, []int16,
-// []uint16, []int32, []uint32, []int64, []uint64, []bool, []string. Float16 and
-// BFloat16 never appear here: Load widens them to Float.
+// []uint16, []int32, []uint32, []int64, []uint64, []bool, []string.
+//
+// Load widens Float16 and BFloat16 to Float, so that nothing that computes with
+// a graph ever meets them. Only a graph that is made to be saved may hold
+// Float16 tensors (Tensor.Float16): their Data is the []uint16 of their bits.
 type Tensor struct {
 	Type DType
 	Dims []int // empty for a scalar

@@ -63,6 +63,9 @@ func (t *Tensor) Len() int {
 // Floats is the elements as float32, rounded where float32 is narrower; true
 // is 1. For a Float tensor it is Data itself, not a copy. It is nil for strings.
 func (t *Tensor) Floats() []float32 {
+	if t.Type == Float16 {
+		return t.widen()
+	}
 	switch d := t.Data.(type) {
 	case []float32:
 		return d
@@ -94,6 +97,9 @@ func (t *Tensor) Floats() []float32 {
 // tensor it is Data itself, not a copy. Other types are an error, so that a
 // shape is never read from a float tensor by accident.
 func (t *Tensor) Ints() ([]int64, error) {
+	if t.Type.IsFloat() {
+		return nil, fmt.Errorf("a %s tensor where integers are needed", t.Type)
+	}
 	switch d := t.Data.(type) {
 	case []int64:
 		return d, nil
@@ -184,7 +190,7 @@ func (t *Tensor) verify() error {
 	if t == nil {
 		return fmt.Errorf("there is no tensor")
 	}
-	if got := dtypeOf(t.Data); got != t.Type || got == Undefined {
+	if got := dtypeOf(t.Data); (got != t.Type || got == Undefined) && !(t.Type == Float16 && got == Uint16) {
 		return fmt.Errorf("elements are %T but the type is %s", t.Data, t.Type)
 	}
 	want, err := elements(t.Dims)

@@ -7,8 +7,11 @@ import (
 	"slices"
 )
 
+// maxUpgrade is the last opset whose changes are known here.
+const maxUpgrade = 19
+
 // UpgradeOpset rewrites a model's operators in the forms that opset to has, at
-// most 13, and leaves what the model computes as it was. A model at that opset
+// most 19, and leaves what the model computes as it was. A model at that opset
 // or a later one is left alone. On an error m is left half-way.
 //
 // Every entry of the table below is one operator's one change of form, in the
@@ -16,8 +19,8 @@ import (
 // through all that lie between its opset and the one asked for, one after the
 // other, as the format itself grew.
 func UpgradeOpset(m *Model, to int) error {
-	if to > 13 {
-		return fmt.Errorf("upgrade the operators to opset %d: at most 13 is known", to)
+	if to > maxUpgrade {
+		return fmt.Errorf("upgrade the operators to opset %d: at most %d is known", to, maxUpgrade)
 	}
 	if m.Opset >= to {
 		return nil
@@ -46,7 +49,7 @@ type upgradeStep struct {
 }
 
 func upgradeSteps() []upgradeStep {
-	softmax := (*upgrader).softmax
+	softmax, axes := (*upgrader).softmax, (*upgrader).axes
 	return []upgradeStep{
 		{9, map[string]func(*upgrader, *Node) error{
 			"Upsample":           (*upgrader).upsampleScales,
@@ -69,13 +72,32 @@ func upgradeSteps() []upgradeStep {
 			"Dropout": (*upgrader).dropoutRatio,
 		}},
 		{13, map[string]func(*upgrader, *Node) error{
-			"Squeeze":    (*upgrader).axes,
-			"Unsqueeze":  (*upgrader).axes,
-			"ReduceSum":  (*upgrader).axes,
+			"Squeeze":    axes,
+			"Unsqueeze":  axes,
+			"ReduceSum":  axes,
 			"Split":      (*upgrader).split,
 			"Softmax":    softmax,
 			"LogSoftmax": softmax,
 			"Hardmax":    softmax,
+		}},
+		{14, map[string]func(*upgrader, *Node) error{
+			"BatchNormalization": (*upgrader).batchNormTraining,
+		}},
+		{16, map[string]func(*upgrader, *Node) error{
+			"RoiAlign": (*upgrader).roiAlign,
+		}},
+		{18, map[string]func(*upgrader, *Node) error{
+			"Split":           (*upgrader).splitEvenly,
+			"Resize":          (*upgrader).resizeOnce,
+			"ReduceL1":        axes,
+			"ReduceL2":        axes,
+			"ReduceLogSum":    axes,
+			"ReduceLogSumExp": axes,
+			"ReduceMax":       axes,
+			"ReduceMean":      axes,
+			"ReduceMin":       axes,
+			"ReduceProd":      axes,
+			"ReduceSumSquare": axes,
 		}},
 	}
 }
@@ -272,7 +294,7 @@ func (u *upgrader) dropoutRatio(n *Node) error {
 	return nil
 }
 
-// 13: the axes become an input.
+// 13 and 18: the axes become an input.
 func (u *upgrader) axes(n *Node) error {
 	u.intsToInput(n, "axes")
 	return nil
@@ -308,5 +330,42 @@ func (u *upgrader) softmax(n *Node) error {
 	back.Inputs = []string{n.Outputs[0], shape.Outputs[0]}
 	u.before[n] = []*Node{shape, flat}
 	u.after[n] = []*Node{back}
+	return nil
+}
+
+// 14: the outputs for training are others.
+func (u *upgrader) batchNormTraining(n *Node) error {
+	for _, out := range n.Outputs[1:] {
+		if out != "" {
+			return fmt.Errorf("its output %s is one of training, which opset 14 does not have", quoted(out))
+		}
+	}
+	n.Outputs = n.Outputs[:1]
+	return nil
+}
+
+// 16: regions are by default half a pixel elsewhere than before.
+func (u *upgrader) roiAlign(n *Node) error {
+	n.Set("coordinate_transformation_mode", "output_half_pixel")
+	return nil
+}
+
+// 18: equal parts are asked for by their number.
+func (u *upgrader) splitEvenly(n *Node) error {
+	if n.Input(1) == "" {
+		n.Inputs = n.Inputs[:1]
+		n.Set("num_outputs", int64(len(n.Outputs)))
+	}
+	return nil
+}
+
+// 18: scales or sizes, never both, and what is not used is left out. Before, an
+// empty tensor could stand in its place.
+func (u *upgrader) resizeOnce(n *Node) error {
+	for i := 1; i < len(n.Inputs); i++ {
+		if t := u.g.Init[n.Inputs[i]]; t != nil && t.Len() == 0 {
+			n.Inputs[i] = ""
+		}
+	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package onnx
 
 import (
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,19 +29,48 @@ def case(name, opset, nodes, feeds, consts={}, outs=("y",), extra=()):
     g = h.make_graph(nodes, "g", ins, [h.make_tensor_value_info(o, ty(o), None) for o in outs],
                      [nh.from_array(v, k) for k, v in consts.items()])
     m = h.make_model(g, opset_imports=[h.make_opsetid("", opset)])
-    m.ir_version = 6
+    m.ir_version = ir = 6 if opset < 13 else 8
     path = os.path.join(folder, "%s_%d" % (name, opset))
     o = ort.SessionOptions(); o.log_severity_level = 3
     o.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     got = ort.InferenceSession(m.SerializeToString(), o).run(None, feeds)
     for info, v in zip(g.output, got): # the checker asks for a shape
         info.CopyFrom(h.make_tensor_value_info(info.name, info.type.tensor_type.elem_type, [None] * v.ndim))
-    onnx.save(h.make_model(g, opset_imports=m.opset_import, ir_version=6), path + ".onnx")
+    onnx.save(h.make_model(g, opset_imports=m.opset_import, ir_version=ir), path + ".onnx")
     np.savez(path + ".npz", **{"in_" + k: v for k, v in feeds.items()}, **{"out_%d" % i: v for i, v in enumerate(got)})
     print(os.path.basename(path))
 
 N = h.make_node
 x4 = {"x": F(2, 3, 4, 5)}
+for v in range(13, 19): # forms that changed until 19
+    case("split_even", v, N("Split", ["x"], ["a", "b"], axis=2, **({"num_outputs": 2} if v == 18 else {})), x4, outs=("a", "b"))
+    case("split", v, N("Split", ["x", "k"], ["a", "b"], axis=2), x4, {"k": I(1, 3)}, outs=("a", "b"))
+    for op in "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp":
+        if v < 18:
+            case("reduce%s" % op.lower(), v, N("Reduce" + op, ["x"], ["y"], axes=[1, -1], keepdims=0), x4)
+            case("reduce%s_all" % op.lower(), v, N("Reduce" + op, ["x"], ["y"], keepdims=1), x4)
+    case("reducelogsum", v, [N("Abs", ["x"], ["p"]), N("ReduceLogSum", ["p", "k"] if v == 18 else ["p"], ["y"],
+         **({} if v == 18 else {"axes": [2]}))], x4, {"k": I(2)} if v == 18 else {})
+    case("resize_sizes", v, N("Resize", ["x", "e", "e", "k"], ["y"], mode="linear"), {"x": F(1, 2, 6, 8)},
+         {"e": np.array([], np.float32), "k": I(1, 2, 12, 20)}) if v < 18 else None
+    case("resize_scales", v, N("Resize", ["x", "e", "k"], ["y"], mode="nearest"), {"x": F(1, 2, 6, 8)},
+         {"e": np.array([], np.float32), "k": np.array([1, 1, 2, 1.5], np.float32)})
+    case("roialign", v, N("RoiAlign", ["x", "r", "b"], ["y"], output_height=3, output_width=2, sampling_ratio=2,
+         **({"coordinate_transformation_mode": "half_pixel"} if v >= 16 else {})), {"x": F(2, 3, 8, 9)},
+         {"r": np.array([[0.3, 1, 5, 6.2], [2, 0, 8, 3]], np.float32), "b": I(0, 1)})
+    case("batchnorm", v, N("BatchNormalization", ["x", "s", "b", "m", "v"], ["y"]), x4, {"s": F(3), "b": F(3), "m": F(3), "v": np.abs(F(3))})
+    for op in "Relu", "HardSigmoid", "Sigmoid", "Identity":
+        case(op.lower(), v, N(op, ["x"], ["y"]), x4)
+    case("softmax", v, N("Softmax", ["x"], ["y"], axis=1), x4)
+    case("pad", v, N("Pad", ["x", "k"], ["y"]), x4, {"k": I(0, 1, 2, 0, 0, 1, 0, 3)})
+    case("pool", v, N("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], pads=[1, 0, 1, 0], count_include_pad=1), x4)
+    case("reshape", v, [N("Shape", ["x"], ["s"]), N("Reshape", ["x", "s"], ["y"])], x4)
+    case("scatter", v, N("ScatterElements", ["x", "p", "u"], ["y"], axis=1), {"x": F(2, 5)}, {"p": np.array([[0, 3], [4, 1]], np.int64), "u": F(2, 2)})
+    case("quantize", v, [N("QuantizeLinear", ["x", "s", "z"], ["q"], axis=1), N("DequantizeLinear", ["q", "s", "z"], ["y"], axis=1)], x4,
+         {"s": np.array([.1, .02, .3], np.float32), "z": np.zeros(3, np.int8)})
+    case("in_if", v, N("If", ["c"], ["y"], then_branch=h.make_graph([N("ReduceMean", ["x"], ["t"], axes=[1])], "t", [], [h.make_tensor_value_info("t", T.FLOAT, None)]),
+         else_branch=h.make_graph([N("Identity", ["x"], ["e"])], "e", [], [h.make_tensor_value_info("e", T.FLOAT, None)])),
+         {"x": F(1, 3, 4, 5), "c": np.array(True)}) if v < 18 else None
 for v in range(7, 13):
     case("squeeze", v, N("Squeeze", ["x"], ["y"], axes=[1, 3]), {"x": F(2, 1, 3, 1)})
     case("squeeze_all", v, N("Squeeze", ["x"], ["y"]), {"x": F(2, 1, 3, 1)})
@@ -101,11 +132,11 @@ for v in range(7, 13):
 const compareUpgraded = `
 import sys, os, glob, numpy as np, onnx, onnxruntime as ort
 folder = sys.argv[1]
-for path in sorted(glob.glob(os.path.join(folder, "*.npz"))):
-    new = path[:-4] + ".new.onnx"
+for new in sorted(glob.glob(os.path.join(folder, "*.new.onnx"))):
+    path = new[:-9] + ".npz"
     onnx.checker.check_model(new, full_check=True)
     m = onnx.load(new)
-    assert [o.version for o in m.opset_import] == [13], m.opset_import
+    assert [o.version for o in m.opset_import] == [int(sys.argv[2])], m.opset_import
     o = ort.SessionOptions(); o.log_severity_level = 3
     o.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     z = np.load(path)
@@ -126,28 +157,40 @@ func TestUpgradeOpset(t *testing.T) {
 	if len(names) < 200 {
 		t.Fatalf("only %d models were made", len(names))
 	}
-	for _, name := range names {
-		m, err := Load(filepath.Join(dir, name+".onnx"))
-		if err != nil {
-			t.Error(err)
-			continue
+	for _, to := range []int{13, 19} {
+		upgraded := 0
+		for _, name := range names {
+			path := filepath.Join(dir, name)
+			m, err := Load(path + ".onnx")
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			os.Remove(path + ".new.onnx")
+			if m.Opset > to {
+				continue
+			}
+			if err := UpgradeOpset(m, to); err != nil {
+				t.Errorf("%s to %d: %v", name, to, err)
+				continue
+			}
+			if err := Check(m); err != nil {
+				t.Errorf("%s to %d: %v", name, to, err)
+			}
+			if err := m.Save(path + ".new.onnx"); err != nil {
+				t.Error(err)
+			}
+			upgraded++
 		}
-		if err := UpgradeOpset(m, 13); err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+		if t.Failed() {
+			return
 		}
-		if err := Check(m); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if upgraded < 200 {
+			t.Errorf("only %d models at opset %d or before", upgraded, to)
 		}
-		if err := m.Save(filepath.Join(dir, name+".new.onnx")); err != nil {
-			t.Error(err)
+		if diff := testenv.RunPython(t, compareUpgraded, dir, strconv.Itoa(to)); diff != "" {
+			t.Errorf("models upgraded to %d compute something else:\n%s", to, diff)
 		}
-	}
-	if t.Failed() {
-		return
-	}
-	if diff := testenv.RunPython(t, compareUpgraded, dir); diff != "" {
-		t.Errorf("upgraded models compute something else:\n%s", diff)
 	}
 }
 
@@ -168,7 +211,7 @@ func TestUpgradeOpsetRefuses(t *testing.T) {
 	}{
 		{old(8, spatial), 13, `node "BatchNormalization_of_y" (BatchNormalization): spatial=0`},
 		{old(9, node("Dropout", list("x"), list("y", "mask"))), 13, `its mask "mask" is read`},
-		{old(12, node("Relu", list("x"), list("y"))), 14, "at most 13"},
+		{old(12, node("Relu", list("x"), list("y"))), 20, "at most 19"},
 		{old(12, node("Squeeze", nil, list("y"))), 13, "it has 0 inputs"},
 	} {
 		if err := UpgradeOpset(c.m, c.to); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -43,13 +43,13 @@ test: setup-test native go ## all tests; ends with the counts of passed, failed 
 	@scripts/test.sh
 
 test-gpu: setup-test native go ## the tests that need an NVIDIA GPU; fails where there is none
-	@TRTACT_REQUIRE_GPU=1 scripts/test.sh -run 'GPU' ./...
+	@scripts/test.sh -run GPU ./...
 
 bench: setup-test native go ## our speed and memory beside the peers', with ratios
 	@scripts/bench.sh
 
-bench-gpu: setup-test native go ## the timings that need an NVIDIA GPU
-	@scripts/bench.sh --gpu
+bench-gpu: demo ## time the demo's engine; needs an NVIDIA GPU
+	@build/trtact bench $(DEMO)/shapes.engine
 
 accuracy: setup-test native go ## mAP of float, PTQ and the peers' PTQ on COCO images
 	@scripts/accuracy.sh
@@ -66,8 +66,10 @@ docs: build ## write the generated parts of docs/ (command reference, operator t
 update-snapshots: setup-test native go ## accept what the snapshot tests now produce
 	@$(ENV) TRTACT_UPDATE_SNAPSHOTS=1 go test ./...
 
-generate: setup ## regenerate the ONNX message types from our .proto
-	@$(ENV) GOBIN=$$PWD/build/bin go install $(PROTOC_GEN) && PATH=$$PWD/build/bin:$$PATH go generate ./internal/onnx/...
+generate: setup-test ## regenerate the ONNX message types and operator table (needs protoc)
+	@command -v protoc >/dev/null || { echo "generate: needs protoc (Debian, Ubuntu: protobuf-compiler)" >&2; exit 1; }
+	@$(ENV) GOBIN=$$PWD/build/bin go install $(PROTOC_GEN) && \
+	  PATH=$$PWD/build/bin:$$(dirname $$TRTACT_PYTHON):$$PATH go generate ./internal/onnx/...
 
 sanitize: setup ## build the native libraries with address and undefined-behaviour sanitizers and run the C++ tests
 	@$(ENV) cmake -S . -B build/asan -DTRTACT_ASAN=ON --log-level=WARNING >/dev/null && \

@@ -26,15 +26,17 @@ CELLS = sum((SIZE // s) ** 2 for s in STRIDES)
 
 
 def spread(channels, strength, generator):
-    """Factors per channel: most are 1, one channel in eight is far larger (a wide
-    activation), one in eight far smaller (wide weights in whatever reads it)."""
+    """Factors per channel. Most tensors keep all ones; in every third, one channel
+    in sixteen is up to `strength` times larger (a wide activation) and one in
+    sixteen as much smaller (wide weights in whatever reads it)."""
     factors = torch.ones(channels)
     order = torch.randperm(channels, generator=generator)
-    k = max(1, channels // 8)
-    large = strength ** torch.empty(k).uniform_(0.6, 1.0, generator=generator)
-    small = strength ** -torch.empty(k).uniform_(0.3, 0.8, generator=generator)
-    factors[order[:k]] = large
-    factors[order[k : 2 * k]] = small
+    chosen = torch.rand(1, generator=generator).item() < 1 / 3
+    k = max(1, channels // 16)
+    power = torch.empty(2 * k).uniform_(0.6, 1.0, generator=generator)
+    if chosen:
+        factors[order[:k]] = strength ** power[:k]
+        factors[order[k : 2 * k]] = strength ** -power[k:]
     return factors
 
 

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# make bench; flags go on to scripts/bench/bench.py.
+cd "$(dirname "$0")/.." && . scripts/env.sh
+[ -n "${TRTACT_PYTHON:-}" ] || { echo "bench: needs the reference tools: run make setup-test" >&2; exit 1; }
+exec "$TRTACT_PYTHON" scripts/bench/bench.py "$@"

@@ -1,0 +1,102 @@
+"""`make bench`: this program beside onnxruntime on the same machine, in one run.
+
+Calibration: time and peak memory of `trtact calibrate`, which tries all methods,
+against onnxruntime.quantization's Percentile. Inference: milliseconds of
+YOLOv5n on the CPU, both with the same threads, in turns so that a busy
+neighbour meets both. Prints a table with ratios; writes build/bench/bench.json.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PEERS = pathlib.Path(__file__).with_name("peers.py")
+TRTACT = ROOT / "build" / "trtact"
+OUT = ROOT / "build" / "bench"
+DATA = pathlib.Path(os.environ.get("TRTACT_DATA", ROOT.parent / "shared" / "data"))
+# What onnxruntime's histogram calibration keeps of each 640x640 picture for YOLOv5n.
+PEER_BYTES_PER_IMAGE = 190 << 20
+
+
+def measured(command):
+    """Runs a command; seconds, peak memory in bytes, standard output."""
+    start = time.monotonic()
+    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # What it prints is little enough for the pipes to hold until it has ended.
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - start
+    out, err = process.stdout.read(), process.stderr.read()
+    if os.waitstatus_to_exitcode(status) != 0:
+        sys.exit(f"bench: {' '.join(map(str, command))}\n{err.strip()}")
+    return seconds, usage.ru_maxrss * 1024, out
+
+
+def available():
+    for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable"):
+            return int(line.split()[1]) * 1024
+
+
+def calibration(images):
+    """Rows of the table for calibrating YOLOv5n at 640."""
+    model = DATA / "models" / "yolov5n.onnx"
+    names = (DATA / "coco" / "train.txt").read_text().split()[:images]
+    listed = OUT / "images.txt"
+    listed.write_text("".join(f"{DATA / 'coco' / n}\n" for n in names))
+    seconds, memory, _ = measured([TRTACT, "calibrate", model, "--data", listed, "-o", OUT / "ours.onnx", "--quiet"])
+
+    # The peer keeps every intermediate of every picture: give it what fits.
+    count = min(images, int(available() * 0.6 / PEER_BYTES_PER_IMAGE))
+    peer_seconds, peer_memory, _ = measured(
+        [sys.executable, PEERS, "quantise", model, OUT / "peer.onnx", "--method", "Percentile",
+         "--images", listed, "--size", 640, "--count", count])
+    scaled = peer_seconds * images / count
+    note = "" if count == images else f"peer on {count} images, its time scaled to {images}, its memory not"
+    return [
+        {"what": f"calibrate {images} images", "unit": "s", "ours": seconds, "peer": scaled,
+         "ratio": scaled / seconds, "bar": 5.0, "note": note},
+        {"what": "its peak memory", "unit": "MB", "ours": memory / 1e6, "peer": peer_memory / 1e6,
+         "ratio": peer_memory / memory, "bar": 4.0, "note": note},
+    ]
+
+
+def inference(threads, rounds):
+    model = DATA / "models" / "yolov5n.onnx"
+    ours, peer = [], []
+    for _ in range(rounds):
+        _, _, out = measured([TRTACT, "bench", "--device", "cpu", "--threads", threads, "--json", model])
+        ours.append(json.loads(out)["models"][0]["latency_ms"]["median"])
+        _, _, out = measured([sys.executable, PEERS, "time", model, "--threads", threads])
+        peer.append(statistics.median(json.loads(out)))
+    ours, peer = statistics.median(ours), statistics.median(peer)
+    return [{"what": f"YOLOv5n at 640, {threads} threads", "unit": "ms", "ours": ours, "peer": peer,
+             "ratio": peer / ours, "bar": 0.9, "note": f"medians of {rounds} turns"}]
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--images", type=int, default=128)
+    args.add_argument("--threads", type=int, default=min(os.cpu_count(), 8))
+    args.add_argument("--rounds", type=int, default=3)
+    args = args.parse_args()
+    if not (DATA / "models" / "yolov5n.onnx").exists():
+        sys.exit(f"bench: no detectors in {DATA}: TRTACT_DATA names the folder with models/ and coco/")
+    OUT.mkdir(parents=True, exist_ok=True)
+
+    rows = inference(args.threads, args.rounds) + calibration(args.images)
+    print(f"{'':32}{'trtact':>10}{'onnxruntime':>13}    ratio")
+    for r in rows:
+        mark = "" if r["ratio"] >= r["bar"] else f"  BELOW {r['bar']:g}"
+        print(f"{r['what']:32}{r['ours']:>10.4g}{r['peer']:>13.4g} {r['unit']:2} {r['ratio']:>6.2f}x{mark}"
+              + (f"  ({r['note']})" if r["note"] else ""))
+    (OUT / "bench.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -122,8 +122,11 @@ func (b *builder) lower(n *onnx.Node) error {
 			return err
 		}
 	}
-	if host.Supports(n.Op, n.Domain) {
-		return b.onHost(n)
+	switch {
+	case host.Supports(n.Op, n.Domain):
+		return b.onHost(n, host.Eval)
+	case host.HasReference(n.Op, n.Domain): // slow, but such forms are rare
+		return b.onHost(n, host.Reference)
 	}
 	return fmt.Errorf("operator is not supported (domain %q, inputs %s)", n.Domain, b.describe(n))
 }
@@ -131,22 +134,28 @@ func (b *builder) lower(n *onnx.Node) error {
 // errUseHost is a lowering's answer for a form that the device has no operator for.
 var errUseHost = fmt.Errorf("use the host")
 
-// fits reports whether a node's first input and output are tensors that can live
-// on the device: float32 with known shape, or INT8 between Q and DQ.
+// fits reports whether a node's first input and outputs are tensors that can live
+// on the device: float32 with known shape and elements, or INT8 between Q and DQ.
 func (b *builder) fits(n *onnx.Node) bool {
 	if n.Op == "QuantizeLinear" || n.Op == "DequantizeLinear" {
 		return true // decided by their lowering
 	}
-	ok := func(v onnx.Value) bool {
-		return v.Type == onnx.Float && v.Dims != nil && !slices.Contains(v.Dims, onnx.Dynamic) &&
-			len(v.Dims) <= compute.MaxRank
-	}
+	ok := func(v onnx.Value) bool { return v.Type == onnx.Float && fitsDevice(v.Dims) }
 	for _, name := range n.Outputs {
 		if name != "" && !ok(b.g.Info[name]) {
 			return false
 		}
 	}
-	return len(n.Inputs) > 0 && ok(b.values[n.Inputs[0]].info)
+	if len(n.Inputs) == 0 {
+		return false
+	}
+	first := b.values[n.Inputs[0]]
+	return first != nil && ok(first.info)
+}
+
+// fitsDevice reports whether a tensor of that shape can lie on the device.
+func fitsDevice(dims []int) bool {
+	return dims != nil && !slices.Contains(dims, onnx.Dynamic) && len(dims) <= compute.MaxRank && product(dims) > 0
 }
 
 func (b *builder) describe(n *onnx.Node) string {
@@ -283,11 +292,12 @@ func (b *builder) emit(p compute.Params, in []*tensor, out ...*tensor) error {
 	desc := compute.OpDesc{Params: p, Threads: b.o.Threads}
 	s := step{node: b.nodeName(), what: fmt.Sprintf("%T", p)[len("compute."):], out: out}
 	packs := packsConstants(p)
+	_, binary := p.(compute.Binary) // takes a constant on either side
 	at := len(b.steps)
 	for i, t := range in {
 		desc.Inputs = append(desc.Inputs, t.desc)
 		root := t.root()
-		if root.constant != nil && packs && i > 0 {
+		if root.constant != nil && (i > 0 && packs || i == 0 && binary) {
 			if desc.Constants == nil {
 				desc.Constants = make([][]float32, len(in))
 			}
@@ -380,8 +390,8 @@ func (b *builder) only(name string) *onnx.Node {
 	return users[0]
 }
 
-// onHost computes a node in Go.
-func (b *builder) onHost(n *onnx.Node) error {
+// onHost computes a node in Go, by eval.
+func (b *builder) onHost(n *onnx.Node, eval func(*onnx.Node, int, []*onnx.Tensor) ([]*onnx.Tensor, error)) error {
 	sources := make([]*value, len(n.Inputs))
 	for i, name := range n.Inputs {
 		if name == "" {
@@ -414,7 +424,7 @@ func (b *builder) onHost(n *onnx.Node) error {
 			}
 			in[i] = t
 		}
-		out, err := host.Eval(n, opset, in)
+		out, err := eval(n, opset, in)
 		if err != nil {
 			return err
 		}

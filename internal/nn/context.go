@@ -150,7 +150,11 @@ func (c *Context) Output(name string) (*onnx.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.get(v)
+	t, err := c.get(v)
+	if err == nil && (v.constant != nil || v.onHost) {
+		t = t.Clone()
+	}
+	return t, err
 }
 
 func (c *Context) get(v *value) (*onnx.Tensor, error) {
@@ -166,7 +170,7 @@ func (c *Context) get(v *value) (*onnx.Tensor, error) {
 	case v.plain != nil:
 		data := make([]float32, v.plain.desc.Len())
 		a := c.address(v.plain)
-		return onnx.NewTensor(v.info.Dims, data), a.Buffer.Download(a.At, data)
+		return v.tensor(data), a.Buffer.Download(a.At, data)
 	case v.blocked != nil:
 		block := c.n.device.Block()
 		stored := make([]float32, v.blocked.desc.Bytes(block)/4)
@@ -174,9 +178,22 @@ func (c *Context) get(v *value) (*onnx.Tensor, error) {
 		if err := a.Buffer.Download(a.At, stored); err != nil {
 			return nil, err
 		}
-		return onnx.NewTensor(v.info.Dims, unblock(stored, v.info.Dims, block)), nil
+		return v.tensor(unblock(stored, v.info.Dims, block)), nil
 	}
 	return nil, fmt.Errorf("tensor %q has no value", v.name)
+}
+
+// tensor gives downloaded elements the value's type: the device keeps INT8 as
+// floats.
+func (v *value) tensor(data []float32) *onnx.Tensor {
+	if v.info.Type != onnx.Int8 {
+		return onnx.NewTensor(v.info.Dims, data)
+	}
+	q := make([]int8, len(data))
+	for i, x := range data {
+		q[i] = int8(x)
+	}
+	return onnx.NewTensor(v.info.Dims, q)
 }
 
 // unblock turns [N][ceil(C/b)][space][b] into row-major.

@@ -12,7 +12,7 @@ import (
 func lowerConv(b *builder, n *onnx.Node) error {
 	x, w := b.values[n.Inputs[0]], b.values[n.Inputs[1]]
 	rank := len(x.info.Dims)
-	if rank < 3 || rank > 5 || product(x.info.Dims) == 0 {
+	if rank < 3 || rank > 5 || len(w.info.Dims) != rank || !fitsDevice(w.info.Dims) {
 		return errUseHost
 	}
 	transposed := n.Op == "ConvTranspose"
@@ -23,7 +23,13 @@ func lowerConv(b *builder, n *onnx.Node) error {
 		// oneDNN wants the padding at the end that makes the output's size exact.
 		for i := range params.Kernel {
 			reach := (x.info.Dims[2+i]-1)*params.Stride[i] + (params.Kernel[i]-1)*params.Dilation[i] + 1
-			params.PadBegin[i], params.PadEnd[i] = transposedPads(n, i, len(params.Kernel), reach, out[2+i])
+			begin, end := transposedPads(n, i, len(params.Kernel), reach, out[2+i])
+			if begin < 0 || end <= -params.Stride[i] {
+				return errUseHost
+			}
+			// What output_padding adds beyond the window's reach is no padding for
+			// oneDNN: it follows from the output's size.
+			params.PadBegin[i], params.PadEnd[i] = begin, max(0, end)
 		}
 	}
 	source, weights, bias, scale, err := b.operands(n, outputChannelAxis(transposed, params.Groups), out[1])

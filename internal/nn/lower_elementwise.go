@@ -122,10 +122,11 @@ func lowerBatchNorm(b *builder, n *onnx.Node) error {
 		}
 	}
 	dims := b.dims(n.Inputs[0])
-	if len(dims) < 2 || len(n.Outputs) > 1 && n.Outputs[1] != "" || n.Int("training_mode", 0) != 0 {
+	gamma, beta, mean, variance := p[0], p[1], p[2], p[3]
+	if len(dims) < 2 || len(n.Outputs) > 1 && n.Outputs[1] != "" || n.Int("training_mode", 0) != 0 ||
+		len(gamma) != dims[1] || len(beta) != dims[1] || len(mean) != dims[1] || len(variance) != dims[1] {
 		return errUseHost
 	}
-	gamma, beta, mean, variance := p[0], p[1], p[2], p[3]
 	scale, shift := make([]float32, len(gamma)), make([]float32, len(gamma))
 	for i := range gamma {
 		s := float64(gamma[i]) / math.Sqrt(float64(variance[i])+float64(n.Float("epsilon", 1e-5)))

@@ -11,8 +11,8 @@ import (
 // along the channel axis of blocked tensors, moves of channels.
 
 func lowerReshape(b *builder, n *onnx.Node) error {
-	if len(n.Outputs) > 1 && n.Outputs[1] != "" { // a Dropout with its mask
-		return errUseHost
+	if n.Op == "Dropout" && (len(n.Outputs) > 1 && n.Outputs[1] != "" || n.Input(2) != "") {
+		return errUseHost // the mask is asked for, or training mode may be
 	}
 	v := b.values[n.Inputs[0]]
 	out := b.g.Info[n.Outputs[0]].Dims

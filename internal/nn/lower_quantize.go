@@ -16,12 +16,12 @@ import (
 func lowerQuantize(b *builder, n *onnx.Node) error {
 	x := b.values[n.Inputs[0]]
 	scales, axis, ok := b.symmetric(n)
-	if !ok || x.info.Type != onnx.Float {
+	if !ok || x.info.Type != onnx.Float || !fitsDevice(x.info.Dims) {
 		return errUseHost
 	}
 	q := &value{name: n.Outputs[0], info: b.g.Info[n.Outputs[0]]}
 	if x.constant != nil {
-		q.quantized = &quantized{integers: quantizeConstant(x.constant, scales, axis), scales: scales, axis: axis}
+		q.constant = onnx.NewTensor(x.constant.Dims, quantizeConstant(x.constant, scales, axis))
 		b.values[q.name] = q
 		return nil
 	}
@@ -69,13 +69,17 @@ func (b *builder) symmetric(n *onnx.Node) (scales []float32, axis int, ok bool) 
 			return nil, 0, false
 		}
 	}
-	axis, ok = axisOf(n.Int("axis", 1), max(1, len(b.dims(n.Inputs[0]))))
-	return scales, axis, ok || len(scales) == 1
+	if len(scales) == 1 {
+		return scales, 0, true
+	}
+	dims := b.dims(n.Inputs[0])
+	axis, ok = axisOf(n.Int("axis", 1), len(dims))
+	return scales, axis, ok && dims[axis] == len(scales)
 }
 
-func quantizeConstant(t *onnx.Tensor, scales []float32, axis int) []float32 {
+func quantizeConstant(t *onnx.Tensor, scales []float32, axis int) []int8 {
 	x := t.Floats()
-	q := make([]float32, len(x))
+	q := make([]int8, len(x))
 	inner := 1
 	if len(scales) > 1 {
 		inner = product(t.Dims[axis+1:])
@@ -84,7 +88,7 @@ func quantizeConstant(t *onnx.Tensor, scales []float32, axis int) []float32 {
 		s := scales[i/inner%len(scales)]
 		// The quotient is rounded to single precision first, as ONNX's is.
 		r := math.RoundToEven(float64(v / s))
-		q[i] = float32(math.Min(math.Max(r, -128), 127))
+		q[i] = int8(math.Min(math.Max(r, -128), 127))
 	}
 	return q
 }
@@ -92,7 +96,7 @@ func quantizeConstant(t *onnx.Tensor, scales []float32, axis int) []float32 {
 func lowerDequantize(b *builder, n *onnx.Node) error {
 	x := b.values[n.Inputs[0]]
 	scales, axis, ok := b.symmetric(n)
-	if !ok || x.info.Type != onnx.Int8 {
+	if !ok || x.info.Type != onnx.Int8 || !fitsDevice(x.info.Dims) {
 		return errUseHost
 	}
 	v := &value{name: n.Outputs[0], info: b.g.Info[n.Outputs[0]]}
@@ -107,8 +111,6 @@ func lowerDequantize(b *builder, n *onnx.Node) error {
 			list[i] = float32(k)
 		}
 		v.quantized = &quantized{integers: list, scales: scales, axis: axis}
-	case x.quantized != nil:
-		v.quantized = &quantized{integers: x.quantized.integers, scales: scales, axis: axis}
 	case x.onHost:
 		return errUseHost
 	default:
@@ -160,14 +162,9 @@ func (b *builder) fuseQuantize(name string) (float32, string) {
 	if n == nil || n.Op != "QuantizeLinear" || n.Inputs[0] != name {
 		return 0, name
 	}
-	scales := b.floats(n.Inputs[1])
-	if len(scales) != 1 || !(scales[0] > 0) || b.g.Info[n.Outputs[0]].Type != onnx.Int8 {
+	scales, _, ok := b.symmetric(n)
+	if !ok || len(scales) != 1 {
 		return 0, name
-	}
-	for _, z := range b.ints(n.Input(2)) {
-		if z != 0 {
-			return 0, name
-		}
 	}
 	b.done[n] = true
 	return scales[0], n.Outputs[0]

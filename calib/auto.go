@@ -19,8 +19,10 @@ import (
 
 // Simulator runs a plan's quantised model.
 type Simulator interface {
-	// Error is the relative L2 error of each head of the model against the
-	// float model, over the first so many calibration images.
+	// Error is how far the plan's model is off the float model over the first so
+	// many calibration images, one figure for each thing compared: the scores and
+	// boxes of a detector (DetectionError), or where the outputs cannot be
+	// decoded the relative L2 error of each head.
 	Error(ctx context.Context, p *Plan, images int) (perHead []float64, err error)
 }
 
@@ -55,12 +57,14 @@ type AutoOptions struct {
 	Progress func(Trial)
 }
 
-// DefaultCandidates are the methods that won on one detector or another; the
-// others never did.
+// DefaultCandidates are the methods that did best on one detector or another.
+// Left out are entropy, which halves the mAP of every detector measured, and the
+// 99.9 % percentiles, which look good by the error at the heads and cost one to
+// two points of mAP. The first of equals wins, so the most reliable stands first.
 func DefaultCandidates() []Method {
 	return []Method{
-		AbsMax, MeanAbsMax, Percentile(99.9), Percentile(99.99), Percentile(99.999),
-		MeanPercentile(99.9), MeanPercentile(99.99), MeanPercentile(99.999), MSE,
+		MeanPercentile(99.999), MeanPercentile(99.99), Percentile(99.999), Percentile(99.99),
+		MeanAbsMax, AbsMax, MSE,
 	}
 }
 

@@ -28,7 +28,7 @@ const (
 	Dead           = "unused nodes removed"
 	Unused         = "unused constants removed"
 	Duplicate      = "duplicate constants merged"
-	Upgraded       = "nodes rewritten for operator set 13"
+	Upgraded       = "operator set raised to 13"
 	Branch         = "conditional branches resolved"
 )
 
@@ -70,7 +70,7 @@ func Run(m *onnx.Model) (Report, error) {
 	if err := s.infer(); err != nil {
 		return nil, err
 	}
-	if err := s.run("upgrade", s.upgrade); err != nil {
+	if err := s.upgrade(); err != nil {
 		return nil, err
 	}
 	passes := []struct {

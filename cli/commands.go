@@ -20,6 +20,7 @@ func (s *session) commands() []*urfave.Command {
 		s.evalCommand(),
 		s.detectCommand(),
 		s.runCommand(),
+		s.benchCommand(),
 		s.inspectCommand(),
 		s.gpuCommand(),
 		s.doctorCommand(),

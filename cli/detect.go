@@ -85,6 +85,9 @@ func (s *session) detect(c *urfave.Context) error {
 		if err := needFile("model", m); err != nil {
 			return err
 		}
+		if isEngine(m) {
+			return s.needGPU("detect", m)
+		}
 	}
 	images, err := s.pictures(c.Args().Slice()[1:])
 	if err != nil {

@@ -73,6 +73,9 @@ func (s *session) eval(c *urfave.Context) error {
 	if err := needFile("model", model); err != nil {
 		return err
 	}
+	if isEngine(model) {
+		return s.needGPU("eval", model)
+	}
 	ds, err := s.labelled("--data", c.String("data"), c.String("images"), c.String("list"), c.Int("limit"))
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"trtact/internal/gpu"
 	"trtact/internal/job"
 	"trtact/internal/report"
+	"trtact/trt"
 )
 
 // stages shows the stages of a job one after the other.
@@ -74,6 +76,51 @@ func isEngine(path string) bool {
 	}
 	_, err := os.Stat(path + ".json")
 	return err == nil
+}
+
+// needGPU is why an engine cannot be run here: it is none, or is refused, or
+// there is no GPU for it.
+func (s *session) needGPU(command, path string) error {
+	if s.device.kind == "cpu" {
+		return usage(command, "%s is an engine, which runs on a GPU only; --device cpu is for ONNX models", path)
+	}
+	e, err := trt.Read(path, false)
+	if err != nil {
+		return err
+	}
+	if err := s.checkRuntime(&e.Artifact); err != nil {
+		return err
+	}
+	m, err := gpu.Open()
+	if err != nil {
+		return fault.NoDevice(fmt.Errorf("run the engine %s: %w", path, err))
+	}
+	defer m.Close()
+	if _, err := m.Read(); err != nil {
+		return fault.NoDevice(fmt.Errorf("run the engine %s: %w", path, err))
+	}
+	return fmt.Errorf("run the engine %s: this version of trtact builds and inspects engines but does not run them", path)
+}
+
+// checkRuntime refuses an engine that was built by another version of the
+// TensorRT that is here. Where that TensorRT is missing there is nothing to say.
+func (s *session) checkRuntime(a *trt.Artifact) error {
+	families, err := trt.Find(s.ctx, trt.DefaultPlaces())
+	if err != nil {
+		return err
+	}
+	var other error
+	for _, f := range families {
+		if f.Backend != a.Backend || f.Version == "" {
+			continue
+		}
+		if err := a.CheckRuntime(f); err == nil {
+			return nil
+		} else if other == nil {
+			other = err
+		}
+	}
+	return other
 }
 
 // Flags that several commands have.

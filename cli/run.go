@@ -69,6 +69,9 @@ func (s *session) run(c *urfave.Context) error {
 	if err := needFile("model", model); err != nil {
 		return err
 	}
+	if isEngine(model) {
+		return s.needGPU("run", model)
+	}
 	inputs := map[string]*npy.Array{}
 	for _, text := range assigned {
 		name, path, named := strings.Cut(text, "=")

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"trtact/internal/fault"
+	"trtact/internal/testenv"
+	"trtact/trt"
+)
+
+func TestBench(t *testing.T) {
+	needCPU(t)
+	a, b := testenv.Data(t, "models", "fastestdet_352.onnx"), testenv.Data(t, "models", "yolo_fastestv2_352.onnx")
+	r := run(t, "bench", a, b, "--device", "cpu", "--iterations", "4", "--warmup", "1", "--threads", "1", "--json", "-q")
+	if r.code != 0 {
+		t.Fatalf("exit %d: %s", r.code, r.err)
+	}
+	var got benchResult
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil || len(got.Models) != 2 {
+		t.Fatalf("%v: %s", err, r.out)
+	}
+	if got.Device != "cpu" || got.Threads != 1 || got.Models[0].Speed != 1 {
+		t.Errorf("got %+v", got)
+	}
+	for _, m := range got.Models {
+		l := m.Latency
+		if l.Count != 4 || l.Min <= 0 || l.Min > l.Median || l.Median > l.P90 || l.P90 > l.P99 || l.P99 > l.Max || m.Throughput <= 0 {
+			t.Errorf("%s: %+v", m.Model, m)
+		}
+	}
+	if want := got.Models[0].Latency.Median / got.Models[1].Latency.Median; got.Models[1].Speed != want {
+		t.Errorf("speed %v, want %v", got.Models[1].Speed, want)
+	}
+	text := run(t, "bench", testenv.Data(t, "models", "yolov5n_fp16.onnx"), "--iterations", "1", "--warmup", "0", "--batch", "2", "-q")
+	if text.code != 0 || !strings.Contains(text.out, "on the CPU") || !strings.Contains(text.out, "batch 2") || !strings.Contains(text.out, "640x640") || strings.Contains(text.out, "speed") {
+		t.Errorf("exit %d: %s%s", text.code, text.out, text.err)
+	}
+}
+
+func TestBenchBadUse(t *testing.T) {
+	model := testenv.Data(t, "models", "fastestdet_352.onnx")
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{}, fault.CodeUsage, "at least one model"},
+		{[]string{model, "--iterations", "0"}, fault.CodeUsage, "--iterations 0"},
+		{[]string{model, "--duration", "0s"}, fault.CodeUsage, "--duration 0s"},
+		{[]string{model, "--duration", "3"}, fault.CodeUsage, "expected a duration"},
+		{[]string{model, "--iterations", "3", "--duration", "3s"}, fault.CodeUsage, "exclude each other"},
+		{[]string{model, "--warmup", "-1"}, fault.CodeUsage, "--warmup -1"},
+		{[]string{model, "nowhere.onnx"}, fault.CodeBadInput, "nowhere.onnx"},
+	} {
+		r := run(t, append([]string{"bench"}, c.args...)...)
+		if r.code != c.code || r.out != "" || !strings.Contains(r.err, c.want) {
+			t.Errorf("%v: exit %d, %q; want %d and %q", c.args, r.code, r.err, c.code, c.want)
+		}
+	}
+}
+
+// storeEngine writes bytes with a sidecar that vouches for them.
+func storeEngine(t *testing.T, version string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "some.engine")
+	err := trt.Write(path, &trt.Engine{Bytes: []byte("engine"), Artifact: trt.Artifact{
+		Backend: trt.BackendRTX, Family: "rtx1", Version: version, Precision: "fp32",
+		Inputs:  []trt.Tensor{{Name: "x", Type: "fp32", Dims: []int{1, 3, 64, 64}}},
+		Outputs: []trt.Tensor{{Name: "y", Type: "fp32", Dims: []int{1, 10}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// rtxVersion is the version of TensorRT for RTX here, "" when there is none.
+func rtxVersion(t *testing.T) string {
+	t.Helper()
+	families, err := trt.Find(context.Background(), trt.DefaultPlaces())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.Backend == trt.BackendRTX {
+			return f.Version
+		}
+	}
+	return ""
+}
+
+// Without a GPU an engine is checked and then refused with exit 3.
+func TestEngineNeedsGPU(t *testing.T) {
+	if _, err := os.Stat("/dev/nvidiactl"); err == nil {
+		t.Skip("skipped: this machine has an NVIDIA driver")
+	}
+	version := rtxVersion(t)
+	if version == "" {
+		version = "1.7.1"
+	}
+	engine := storeEngine(t, version)
+	for _, args := range [][]string{
+		{"bench", engine}, {"eval", engine, "--data", "labels.json"}, {"detect", engine, "street.jpg"},
+		{"run", engine, "-i", "x=x.npy", "-o", "out"},
+	} {
+		r := run(t, args...)
+		if r.code != fault.CodeNoDevice || r.out != "" || !strings.Contains(r.err, "no NVIDIA driver") || strings.Count(r.err, "\n") != 1 {
+			t.Errorf("%v: exit %d, %q", args, r.code, r.err)
+		}
+	}
+	if r := run(t, "bench", engine, "--device", "cpu"); r.code != fault.CodeUsage || !strings.Contains(r.err, "runs on a GPU only") {
+		t.Errorf("--device cpu: exit %d, %q", r.code, r.err)
+	}
+	if err := os.WriteFile(engine, []byte("other bytes"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "bench", engine); r.code != fault.CodeBadInput || !strings.Contains(r.err, "sidecar") {
+		t.Errorf("changed bytes: exit %d, %q", r.code, r.err)
+	}
+}
+
+func TestEngineOfAnotherVersion(t *testing.T) {
+	if rtxVersion(t) == "" {
+		t.Skip("skipped: needs TensorRT for RTX (`make setup`)")
+	}
+	engine := storeEngine(t, "1.0.0")
+	if r := run(t, "bench", engine); r.code != fault.CodeBadInput || !strings.Contains(r.err, "1.0.0") {
+		t.Errorf("exit %d, %q", r.code, r.err)
+	}
+}

@@ -6,6 +6,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -119,7 +120,7 @@ func (p *Progress) figures(spent time.Duration) string {
 			parts = append(parts, Duration(time.Duration(float64(spent)/float64(p.done)))+" each")
 		}
 		if left := p.total - p.done; p.total > 0 && left > 0 {
-			parts = append(parts, Duration(roundLeft(float64(left)/rate))+" left")
+			parts = append(parts, timeLeft(float64(left)/rate)+" left")
 		}
 	}
 	if p.note != "" {
@@ -128,13 +129,13 @@ func (p *Progress) figures(spent time.Duration) string {
 	return strings.Join(parts, ", ")
 }
 
-// roundLeft is a time left in whole seconds, at least one.
-func roundLeft(seconds float64) time.Duration {
-	if seconds > 1e6 {
-		seconds = 1e6
+// timeLeft is a time in whole seconds, at least one: a guess has no fractions.
+func timeLeft(seconds float64) string {
+	s := max(1, math.Round(min(seconds, 1e6)))
+	if s < 60 {
+		return fmt.Sprintf("%.0f s", s)
 	}
-	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
-	return max(d, time.Second)
+	return Duration(time.Duration(s) * time.Second)
 }
 
 // drawBar fits "stage [####----] figures" in width columns, one left free so

@@ -25,8 +25,8 @@ func TestProgressOnAPipeGivesALineNowAndThen(t *testing.T) {
 	}
 	p.Finish()
 	want := []string{
-		"calibrate: 20/100 images, 2.00 images/s, 40.0 s left",
-		"calibrate: 40/100 images, 2.00 images/s, 30.0 s left",
+		"calibrate: 20/100 images, 2.00 images/s, 40 s left",
+		"calibrate: 40/100 images, 2.00 images/s, 30 s left",
 		"calibrate: 50/100 images in 25.0 s",
 	}
 	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
@@ -52,7 +52,7 @@ func TestProgressBarOnATerminal(t *testing.T) {
 	p := newProgress(screen, func(l string) { t.Errorf("line %q", l) }, "calibrate", 4, "images", c.now)
 	c.pass(time.Second)
 	p.Set(1, 0)
-	if got, want := out.String(), clearLine+"calibrate [#######---------------------] 1/4 images, 1.00 images/s, 3.00 s left"; got != want {
+	if got, want := out.String(), clearLine+"calibrate [#######-----------------------] 1/4 images, 1.00 images/s, 3 s left"; got != want {
 		t.Errorf("bar\n%q, want\n%q", got, want)
 	}
 	out.Reset()

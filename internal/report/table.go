@@ -92,8 +92,16 @@ func (t *Table) sizes(width int) []int {
 		}
 	}
 	total := columnGap * (len(sizes) - 1)
+	fewest := total
 	for i := range sizes {
 		total += sizes[i]
+		fewest += least[i]
+	}
+	if fewest > width { // some word sticks out whatever is done: keep the rest readable
+		for i := range sizes {
+			sizes[i] = max(least[i], min(sizes[i], width/2))
+		}
+		return sizes
 	}
 	for total > width {
 		widest := -1

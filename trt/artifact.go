@@ -31,6 +31,9 @@ type Artifact struct {
 	// Targets are the GPUs it was built for, as sm_86; empty: the GPU of the
 	// machine it was built on.
 	Targets []string `json:"targets,omitempty"`
+	// DroppedTargets are those that nobody asked for by name and that cannot run
+	// this model.
+	DroppedTargets []DroppedTarget `json:"dropped_targets,omitempty"`
 	// Precision lists the types in which weighted layers are asked to compute,
 	// e.g. "int8, fp32"; allowed types that TensorRT was free to choose
 	// follow in brackets.
@@ -44,6 +47,12 @@ type Artifact struct {
 	// the machine could load it; InspectionProblem says why it could not.
 	Inspection        json.RawMessage `json:"inspection,omitempty"`
 	InspectionProblem string          `json:"inspection_problem,omitempty"`
+}
+
+// DroppedTarget is a GPU the engine is not for, and TensorRT's reason.
+type DroppedTarget struct {
+	Target string `json:"target"`
+	Reason string `json:"reason"`
 }
 
 // File identifies a file by its content.
@@ -72,7 +81,7 @@ type Layer struct {
 	// DequantizeLinear, so that TensorRT may run it in INT8.
 	Quantized bool `json:"quantized,omitempty"`
 	// Weights counts the elements of its constant operand, WeightType is the
-	// type they have in the network.
+	// type in which the layer gets them: int8 behind DequantizeLinear.
 	Weights    int64  `json:"weights,omitempty"`
 	WeightType string `json:"weight_type,omitempty"`
 }
@@ -103,7 +112,7 @@ func typeBytes(name string) int64 {
 }
 
 // WeightBytes is the size of the constants that layers weigh with, in the types
-// they have in the network, and the size they would have in FP32. Biases and
+// in which layers get them, and the size they would have in FP32. Biases and
 // other small constants do not count.
 func (a *Artifact) WeightBytes() (bytes, float int64) {
 	for _, l := range a.Layers {

@@ -3,7 +3,9 @@ package trt
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"trtact/internal/fault"
@@ -49,17 +51,13 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
-	if len(o.Targets) == 0 {
-		o.Targets = slices.Clone(family.Targets)
-	}
-	j := job{
-		Request: request{Action: actionBuild, Shim: family.Shim, Libraries: places.Libraries, Loader: places.Loader, Options: o},
-		what:    "building " + o.name(),
-		model:   model,
-		timeout: o.Timeout,
-		log:     o.Log,
-	}
-	a, err := j.run(ctx)
+	var a *answer
+	var dropped []DroppedTarget
+	err := withLog(o.Log, func(log string) (err error) {
+		o.Log = log
+		a, dropped, err = buildFor(ctx, family, model, &o, places)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +77,7 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 		BuildSeconds:      a.Seconds,
 		Inspection:        a.Inspection,
 		InspectionProblem: a.InspectionProblem,
+		DroppedTargets:    dropped,
 	}
 	for _, t := range o.Targets {
 		engine.Artifact.Targets = append(engine.Artifact.Targets, TargetName(t))
@@ -90,6 +89,45 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 		}
 	}
 	return engine, nil
+}
+
+// smInError finds the GPU for which TensorRT for RTX says it cannot compile, as
+// in "Cannot compile operation 'x' for Turing (SM75): FP32 GEMM is not supported".
+var smInError = regexp.MustCompile(`\(SM(\d+)\)`)
+
+// buildFor runs the build for the options' targets and sets them to those built
+// for. Where the user named none and one of them cannot run the model, it is
+// dropped and the build goes on with the others.
+func buildFor(ctx context.Context, family Family, model []byte, o *BuildOptions, places Places) (*answer, []DroppedTarget, error) {
+	all := len(o.Targets) == 0
+	if all {
+		o.Targets = slices.Clone(family.Targets)
+	}
+	var dropped []DroppedTarget
+	for {
+		j := job{
+			Request: request{Action: actionBuild, Shim: family.Shim, Libraries: places.Libraries, Loader: places.Loader, Options: *o},
+			what:    "building " + o.name(),
+			model:   model,
+			timeout: o.Timeout,
+			log:     o.Log,
+		}
+		a, err := j.run(ctx)
+		if err == nil || a == nil || !all || len(o.Targets) < 2 {
+			return a, dropped, err
+		}
+		found := smInError.FindStringSubmatch(a.Error)
+		if found == nil {
+			return a, dropped, err
+		}
+		target, _ := strconv.Atoi(found[1]) // digits
+		at := slices.Index(o.Targets, target)
+		if at < 0 {
+			return a, dropped, err
+		}
+		o.Targets = slices.Delete(o.Targets, at, at+1)
+		dropped = append(dropped, DroppedTarget{Target: TargetName(target), Reason: a.Error})
+	}
 }
 
 // name is the model for messages.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -63,12 +64,23 @@ func Find(ctx context.Context, places Places) ([]Family, error) {
 }
 
 func probe(ctx context.Context, shim string, places Places) Family {
-	job := job{Request: request{Action: actionProbe, Shim: shim, Libraries: places.Libraries, Loader: places.Loader},
-		what: "looking for TensorRT", timeout: probeTimeout}
-	answer, err := job.run(ctx)
+	var found *answer
+	err := withLog("", func(log string) (err error) {
+		j := job{
+			Request: request{Action: actionProbe, Shim: shim, Libraries: places.Libraries, Loader: places.Loader},
+			what:    "looking for TensorRT",
+			timeout: probeTimeout,
+			log:     log,
+		}
+		found, err = j.run(ctx)
+		return err
+	})
 	var f Family
-	if answer != nil {
-		f = answer.Family
+	if found != nil {
+		f = found.Family
+	}
+	if f.Name == "" { // it crashed before it could tell
+		f.Name = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(shim), "libtrtact_trt_"), ".so")
 	}
 	f.Shim = shim
 	f.CanBuild = err == nil

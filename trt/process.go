@@ -61,12 +61,12 @@ type job struct {
 	what    string // "building yolov5n.onnx", for messages
 	model   []byte
 	timeout time.Duration
-	log     string // "" for a temporary file
+	log     string // absolute path
 }
 
 // run starts the child and waits for it. An answer comes with a nil error, or
 // with one when the child could say what it found before it failed.
-func (j job) run(ctx context.Context) (_ *answer, err error) {
+func (j job) run(ctx context.Context) (*answer, error) {
 	dir, err := os.MkdirTemp("", "trtact-child-*")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", j.what, err)
@@ -80,19 +80,12 @@ func (j job) run(ctx context.Context) (_ *answer, err error) {
 			return nil, fmt.Errorf("%s: %w", j.what, err)
 		}
 	}
-	log, err := openLog(j.log)
+	r.Log = j.log
+	log, err := os.OpenFile(j.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", j.what, err)
 	}
 	defer log.Close()
-	defer func() { // a temporary log stays when an error names it
-		if j.log == "" && (err == nil || !strings.Contains(err.Error(), r.Log)) {
-			os.Remove(log.Name())
-		}
-	}()
-	if r.Log, err = filepath.Abs(log.Name()); err != nil {
-		return nil, fmt.Errorf("%s: %w", j.what, err)
-	}
 	input, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", j.what, err)
@@ -126,15 +119,29 @@ func (j job) run(ctx context.Context) (_ *answer, err error) {
 	return a, nil
 }
 
-// openLog opens the log for appending; "" makes a temporary one.
-func openLog(path string) (*os.File, error) {
-	if path == "" {
-		return os.CreateTemp("", "trtact-tensorrt-*.log")
+// withLog calls f with the absolute path of the log to append to. Where none is
+// asked for it is a temporary file, which stays only when f's error names it.
+func withLog(path string, f func(log string) error) error {
+	if path != "" {
+		abs, err := filepath.Abs(path)
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(abs), 0o777)
+		}
+		if err != nil {
+			return fmt.Errorf("log %s: %w", path, err)
+		}
+		return f(abs)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return nil, err
+	temporary, err := os.CreateTemp("", "trtact-tensorrt-*.log")
+	if err != nil {
+		return fmt.Errorf("make a log: %w", err)
 	}
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	temporary.Close()
+	err = f(temporary.Name())
+	if err == nil || !strings.Contains(err.Error(), temporary.Name()) {
+		os.Remove(temporary.Name())
+	}
+	return err
 }
 
 // runChild runs this program once more with the input on its standard input.

@@ -19,7 +19,7 @@ Version unpack(int32_t packed) {
 }
 
 std::string loader_error() {
-  const char* text = dlerror();
+  const char* text = dlerror(); // NULL when it has been asked before
   return text != nullptr ? text : "unknown error of the dynamic loader";
 }
 
@@ -36,17 +36,34 @@ std::string file_of(void* symbol, const std::string& otherwise) {
   return otherwise;
 }
 
+[[noreturn]] void no_device(const std::string& why) {
+  throw Failure(TRTACT_TRT_NO_DEVICE, std::string(family_name) +
+                                          " needs an NVIDIA GPU and driver, which it does not find "
+                                          "on this machine" +
+                                          (why.empty() ? "" : " (" + why + ")"));
+}
+
+// TensorRT proper does not always answer a missing driver with an error: 10.6
+// ends the process. So the driver is asked first, by its C functions.
+[[maybe_unused]] void require_gpu() {
+  void* const driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (driver == nullptr) no_device(loader_error());
+  int (*init)(unsigned flags) = nullptr;
+  int (*count)(int* devices) = nullptr;
+  std::string why = find(driver, "cuInit", init);
+  if (why.empty()) why = find(driver, "cuDeviceGetCount", count);
+  if (!why.empty()) no_device(why);
+  int devices = 0;
+  if (const int code = init(0); code != 0) no_device("cuInit gives error " + std::to_string(code));
+  if (const int code = count(&devices); code != 0 || devices == 0) no_device("the driver has no GPU");
+}
+
 template <typename Object>
 std::unique_ptr<Object> made(void* object, const char* what) {
   if (object != nullptr) return std::unique_ptr<Object>(static_cast<Object*>(object));
   Log& log = Log::instance();
   const std::string why = log.first_error();
-  if (log.blamed_cuda() || why.empty()) {
-    throw Failure(TRTACT_TRT_NO_DEVICE, std::string(family_name) +
-                                            " needs an NVIDIA GPU and driver, which it does not "
-                                            "find on this machine" +
-                                            (why.empty() ? "" : " (it says: " + why + ")"));
-  }
+  if (log.blamed_cuda() || why.empty()) no_device(why);
   throw Failure(TRTACT_TRT_FAILED, std::string(family_name) + " gives no " + what + ": " + why);
 }
 
@@ -104,10 +121,16 @@ std::string Library::open(const std::string& folder) {
 }
 
 std::unique_ptr<nvinfer1::IBuilder> Library::builder() const {
+#if !TRTACT_FAMILY_RTX
+  require_gpu();
+#endif
   return made<nvinfer1::IBuilder>(create_builder_(&Log::instance(), NV_TENSORRT_VERSION), "builder");
 }
 
 std::unique_ptr<nvinfer1::IRuntime> Library::runtime() const {
+#if !TRTACT_FAMILY_RTX
+  require_gpu();
+#endif
   return made<nvinfer1::IRuntime>(create_runtime_(&Log::instance(), NV_TENSORRT_VERSION), "runtime");
 }
 

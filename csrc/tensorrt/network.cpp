@@ -134,7 +134,7 @@ void add_weights(trtact_trt_layer& out, ILayer& layer, const Producers& producer
     auto* constant = const_cast<ILayer*>(operand.constant);
     out.weights = volume(constant->getOutput(0)->getDimensions());
     out.weight_type = operand.dequantized ? TRTACT_TRT_INT8
-                                          : static_cast<int32_t>(constant->getOutput(0)->getType());
+                                          : static_cast<int32_t>(layer.getInput(i)->getType());
   }
   if (inside.count > 0) {
     out.weights = inside.count;

@@ -131,9 +131,13 @@ uint32_t network_flags([[maybe_unused]] const trtact_trt_build_options& o) {
 #endif
 }
 
-void parse(nvonnxparser::IParser& parser, const trtact_trt_build_options& o) {
-  if (parser.parse(o.onnx, o.onnx_bytes, nullptr)) return;
+void parse(nvonnxparser::IParser& parser, const nvinfer1::INetworkDefinition& network,
+           const trtact_trt_build_options& o) {
+  const bool parsed = parser.parse(o.onnx, o.onnx_bytes, nullptr);
+  if (parsed && network.getNbOutputs() > 0) return;
   std::string text = std::string(family_name) + "'s parser refuses the model";
+  // Some bytes that are no model at all parse as an empty one.
+  if (parsed) throw Failure(TRTACT_TRT_BAD_MODEL, text + ": it has no outputs");
   const int count = parser.getNbErrors();
   for (int i = 0; i < count && i < 3; ++i) {
     const nvonnxparser::IParserError* error = parser.getError(i);
@@ -156,6 +160,16 @@ void parse(nvonnxparser::IParser& parser, const trtact_trt_build_options& o) {
     text += ": " + Log::instance().first_error();
   }
   throw Failure(TRTACT_TRT_BAD_MODEL, text);
+}
+
+// A shape as text, "1x3x?x?".
+std::string size_text(const nvinfer1::Dims& dims) {
+  std::string text;
+  for (int32_t i = 0; i < dims.nbDims; ++i) {
+    text += i == 0 ? "" : "x";
+    text += dims.d[i] < 0 ? "?" : std::to_string(dims.d[i]);
+  }
+  return text;
 }
 
 // Every input with a dynamic size needs a profile; every profile needs an input.
@@ -182,11 +196,19 @@ void set_profiles(nvinfer1::IBuilder& builder, nvinfer1::INetworkDefinition& net
   if (profile == nullptr) failed("create optimization profile");
   for (int32_t i = 0; i < o.n_profiles; ++i) {
     const trtact_trt_profile& p = o.profiles[i];
-    bool found = false;
+    const nvinfer1::ITensor* input = nullptr;
     for (int32_t k = 0; k < network.getNbInputs(); ++k) {
-      found = found || std::strcmp(network.getInput(k)->getName(), p.input) == 0;
+      if (std::strcmp(network.getInput(k)->getName(), p.input) == 0) input = network.getInput(k);
     }
-    if (!found) invalid(std::string("the model has no input '") + p.input + "'");
+    if (input == nullptr) invalid(std::string("the model has no input '") + p.input + "'");
+    const nvinfer1::Dims dims = input->getDimensions();
+    bool fits = dims.nbDims == p.min.rank && dims.nbDims == p.opt.rank && dims.nbDims == p.max.rank;
+    for (int32_t d = 0; fits && d < dims.nbDims; ++d) {
+      fits = dims.d[d] < 0 || (dims.d[d] == p.min.size[d] && dims.d[d] == p.max.size[d]);
+    }
+    if (!fits) {
+      invalid(std::string("the sizes given for input '") + p.input + "' contradict the model's " + size_text(dims));
+    }
     using Selector = nvinfer1::OptProfileSelector;
     if (!profile->setDimensions(p.input, Selector::kMIN, to_dims(p.min)) ||
         !profile->setDimensions(p.input, Selector::kOPT, to_dims(p.opt)) ||
@@ -243,7 +265,7 @@ std::unique_ptr<trtact_trt_engine> build(const Library& library, const trtact_tr
   const std::unique_ptr<nvinfer1::INetworkDefinition> network(builder->createNetworkV2(network_flags(o)));
   if (!network) failed("create network");
   const std::unique_ptr<nvonnxparser::IParser> parser = library.parser(*network);
-  parse(*parser, o);
+  parse(*parser, *network, o);
 #if TRTACT_FAMILY_WEAK_TYPES
   KnownScales scales(o.calibration_cache, o.calibration_cache_bytes);
 #endif

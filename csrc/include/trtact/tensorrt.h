@@ -79,8 +79,8 @@ typedef struct trtact_trt_layer {
   /* 1: a Convolution, Deconvolution or MatrixMultiply whose operands all come
    * from DequantizeLinear, so that TensorRT may run it in INT8 */
   int32_t quantized;
-  /* elements of its constant weights, and the type that they have in the
-   * network: INT8 when they pass through QuantizeLinear or are stored so */
+  /* elements of its constant weights, and the type in which the layer gets
+   * them: INT8 when they pass through DequantizeLinear */
   int64_t weights;
   int32_t weight_type;
   trtact_trt_dims dims; /* of its first output */

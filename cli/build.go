@@ -27,7 +27,7 @@ const (
 func (s *session) buildCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "build",
-		Usage:     "the main job: ONNX and pictures in, INT8 engine and result.json out",
+		Usage:     "ONNX and pictures in, INT8 engine and result.json out",
 		UsageText: "trtact build MODEL.onnx [--int8 --data IMAGES] [--fp16] [-o OUT.engine]",
 		Category:  groupMain,
 		Description: `Builds a TensorRT engine. With --int8 the model is calibrated on unlabelled pictures

@@ -86,11 +86,28 @@ int32_t copy(trtact_device*, void* to, const void* from, size_t bytes, trtact_er
   return 0;
 }
 
+// Loops and oneDNN may rely on this: every size is positive and no product of
+// them overflows.
+void check_tensor(const trtact_tensor& t) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  require(t.rank >= 0 && t.rank <= TRTACT_MAX_RANK, "tensor of a wrong rank");
+  require(t.layout == TRTACT_PLAIN || (t.layout == TRTACT_BLOCKED && t.rank >= 3 && t.rank <= 5),
+          "tensor of a layout that its rank does not have");
+  int64_t n = 1;
+  for (int i = 0; i < t.rank; i++) {
+    require(t.dims[i] > 0, "tensor without elements");
+    require(t.dims[i] <= kMost / n, "tensor of too many elements");
+    n *= t.dims[i];
+  }
+}
+
 int32_t op_create(trtact_device*, const trtact_op_desc* raw, int32_t threads, trtact_op** out,
                   trtact_error* error) {
   return guarded(error, [&] {
     const Factory make = find_factory(raw->kind);
     if (!make) fail("the CPU backend has no operator number " + std::to_string(raw->kind));
+    for (int32_t i = 0; i < raw->n_inputs; i++) check_tensor(raw->inputs[i]);
+    for (int32_t i = 0; i < raw->n_outputs; i++) check_tensor(raw->outputs[i]);
     Threads scope(threads);
     auto op = std::make_unique<trtact_op>();
     op->op = make(Desc{*raw, threads});

@@ -51,10 +51,15 @@ class Conv : public Op {
  public:
   explicit Conv(const Desc& d) : p_(d.params<trtact_conv>()), out_(d.out(0)) {
     const auto &x = d.in(0), &w = d.in(1), &y = d.out(0);
-    require(p_.spatial >= 1 && p_.spatial <= TRTACT_MAX_SPATIAL, "convolution: 1 to 3 spatial dimensions");
+    require_window(p_.spatial, p_.kernel, p_.stride, p_.dilation);
     require(x.rank == p_.spatial + 2 && y.rank == x.rank && w.rank == x.rank, "convolution: ranks differ");
     require(p_.groups >= 1 && x.dims[1] % p_.groups == 0 && y.dims[1] % p_.groups == 0,
             "convolution: channels are not a multiple of groups");
+    require(w.dims[0] % p_.groups == 0, "convolution: weights are not a multiple of groups");
+    for (int i = 0; i < p_.spatial; i++)
+      require(w.dims[2 + i] == p_.kernel[i], "convolution: weights differ from the kernel's size");
+    if (p_.has_bias) require(elements(d.in(2)) == y.dims[1], "convolution: one bias per channel");
+    if (p_.has_scale) require(elements(d.in(3)) == y.dims[1], "convolution: one scale per channel");
     fused_ = !p_.has_scale && p_.quantize <= 0 && into_kernel(p_.act);
 
     dnnl::memory::dims stride, dilation, begin, end;

@@ -25,6 +25,7 @@ class Copy : public Op {
 
  private:
   void add(const Desc& d, const trtact_copy_part& part) {
+    require(part.input >= 0 && part.rank >= 0 && part.rank <= TRTACT_MAX_RANK, "copy: a part is malformed");
     require(d.in(part.input).layout == TRTACT_PLAIN && d.out(0).layout == TRTACT_PLAIN,
             "copy: tensors must be row-major");
     trtact_copy_part merged = part;

@@ -13,7 +13,9 @@ class MatMul : public Op {
     const auto a = operand(d.in(0), y.rank, p_.transpose_a != 0);
     const auto b = operand(d.in(1), y.rank, p_.transpose_b != 0);
     columns_ = y.dims[y.rank - 1];
-    rows_ = elements(y) / std::max<int64_t>(1, columns_);
+    rows_ = elements(y) / columns_;
+    if (p_.has_bias) require(elements(d.in(2)) == columns_, "matmul: one bias per column");
+    if (p_.has_scale) require(elements(d.in(3)) == columns_, "matmul: one scale per column");
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     pd_ = dnnl::matmul::primitive_desc(engine(), a, b, desc_of(y), attr);

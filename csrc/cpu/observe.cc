@@ -1,17 +1,27 @@
 #include "observe.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "../kernels/activation.h"
 
 namespace trtact::cpu {
 
+// Without their sign, bit patterns are in the order of the values, and a NaN is
+// above infinity: the integer maximum lets no NaN get lost.
 float absmax(const trtact_tensor& t, const float* x) {
   const int64_t n = View(t).stored();
-  float top = 0;
+  int32_t top = 0;
 #pragma omp simd reduction(max : top)
-  for (int64_t i = 0; i < n; i++) top = greatest(top, std::fabs(x[i]));
-  return top;
+  for (int64_t i = 0; i < n; i++) {
+    int32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    bits &= 0x7fffffff;
+    top = top > bits ? top : bits;
+  }
+  float out;
+  std::memcpy(&out, &top, sizeof out);
+  return out;
 }
 
 // Four tables side by side: consecutive values often fall into one bin, and a

@@ -66,6 +66,15 @@ inline void require(bool condition, const char* what) {
   if (!condition) fail(what);
 }
 
+// What oneDNN divides by.
+inline void require_window(int spatial, const int64_t* kernel, const int64_t* stride,
+                           const int64_t* dilation) {
+  require(spatial >= 1 && spatial <= TRTACT_MAX_SPATIAL, "window: 1 to 3 spatial dimensions");
+  for (int i = 0; i < spatial; i++)
+    require(kernel[i] > 0 && stride[i] > 0 && dilation[i] > 0,
+            "window: kernel, stride and dilation must be positive");
+}
+
 // The addresses of one run.
 struct Args {
   const float* const* in;

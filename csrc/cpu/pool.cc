@@ -11,6 +11,7 @@ class Pool : public Op {
     const auto& p = d.params<trtact_pool>();
     const auto &x = d.in(0), &y = d.out(0);
     require(x.rank == p.spatial + 2 && y.rank == x.rank, "pooling: ranks differ");
+    require_window(p.spatial, p.kernel, p.stride, p.dilation);
     dnnl::memory::dims kernel, stride, dilation, begin, end;
     for (int i = 0; i < p.spatial; i++) {
       kernel.push_back(p.kernel[i]);
@@ -67,7 +68,7 @@ class GlobalPool : public Op {
                    float top = x[l];
                    for (int64_t s = 0; s < v.space; s++) {
                      sum += x[s * v.lanes + l];
-                     top = greatest(top, x[s * v.lanes + l]);
+                     top = maximum(top, x[s * v.lanes + l]);
                    }
                    y[l] = kind_ == TRTACT_REDUCE_MEAN ? static_cast<float>(sum / v.space) : top;
                  }

@@ -12,7 +12,8 @@ class Reduce : public Op {
   explicit Reduce(const Desc& d) : p_(d.params<trtact_reduce>()) {
     require(d.in(0).layout == TRTACT_PLAIN && d.out(0).layout == TRTACT_PLAIN,
             "reduce: tensors must be row-major");
-    require(p_.outer * p_.axis * p_.inner == elements(d.in(0)) &&
+    require(p_.outer > 0 && p_.axis > 0 && p_.inner > 0 &&
+                p_.outer * p_.axis * p_.inner == elements(d.in(0)) &&
                 p_.outer * p_.inner == elements(d.out(0)),
             "reduce: sizes do not match");
     require(p_.kind >= TRTACT_REDUCE_MEAN && p_.kind <= TRTACT_REDUCE_L2, "reduce: unknown kind");
@@ -36,10 +37,10 @@ class Reduce : public Op {
         for (int64_t i = 0; i < n; i++) sum += x[i * step];
         return static_cast<float>(p_.kind == TRTACT_REDUCE_MEAN ? sum / n : sum);
       case TRTACT_REDUCE_MAX:
-        for (int64_t i = 0; i < n; i++) high = greatest(high, x[i * step]);
+        for (int64_t i = 0; i < n; i++) high = maximum(high, x[i * step]);
         return high;
       case TRTACT_REDUCE_MIN:
-        for (int64_t i = 0; i < n; i++) low = least(low, x[i * step]);
+        for (int64_t i = 0; i < n; i++) low = minimum(low, x[i * step]);
         return low;
       case TRTACT_REDUCE_PROD:
         for (int64_t i = 0; i < n; i++) product *= x[i * step];

@@ -27,6 +27,7 @@ class Resize : public Op {
       a.in = x.dims[2 + s];
       a.out = y.dims[2 + s];
       a.taps = p.taps[s];
+      require(a.taps >= 1, "resize: no taps");
       a.index.assign(p.index[s], p.index[s] + a.out * a.taps);
       a.weight.assign(p.weight[s], p.weight[s] + a.out * a.taps);
       for (int32_t k : a.index) require(k >= 0 && k < a.in, "resize: an index leaves the input");

@@ -13,12 +13,18 @@
 
 namespace trtact {
 
+// One instruction each, which gives b when either is NaN: where the value goes
+// second and the limit first, a NaN stays one and is found at the output.
 TRTACT_HD float least(float a, float b) { return a < b ? a : b; }
 TRTACT_HD float greatest(float a, float b) { return a > b ? a : b; }
 
+// The same with NaN when either is NaN.
+TRTACT_HD float minimum(float a, float b) { return a < b || a != a ? a : b; }
+TRTACT_HD float maximum(float a, float b) { return a > b || a != a ? a : b; }
+
 // e^x for x in [-87.3, 88.37], clamped outside: no infinities, no zeros.
 TRTACT_HD float exp_clamped(float x) {
-  x = least(greatest(x, -87.33654f), 88.3762626f);
+  x = least(88.3762626f, greatest(-87.33654f, x));
   const float n = rintf(x * 1.44269504f);
   float r = fmaf(n, -0.693359375f, x);
   r = fmaf(n, 2.12194440e-4f, r);
@@ -29,7 +35,7 @@ TRTACT_HD float exp_clamped(float x) {
   p = fmaf(p, r, 1.66666657e-1f);
   p = fmaf(p, r, 5.00000012e-1f);
   p = fmaf(p * r, r, r + 1.0f);
-  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  const uint32_t bits = (static_cast<uint32_t>(static_cast<int32_t>(n)) + 127u) << 23;
   float two_n;
   memcpy(&two_n, &bits, sizeof two_n);
   return p * two_n;
@@ -51,7 +57,7 @@ struct Identity {
   TRTACT_HD float operator()(float x) const { return x; }
 };
 struct Relu {
-  TRTACT_HD float operator()(float x) const { return greatest(x, 0.0f); }
+  TRTACT_HD float operator()(float x) const { return greatest(0.0f, x); }
 };
 struct LeakyRelu {
   float slope;
@@ -63,12 +69,12 @@ struct Sigmoid {
 struct HardSigmoid {
   float a, b;
   TRTACT_HD float operator()(float x) const {
-    return least(greatest(a * x + b, 0.0f), 1.0f);
+    return least(1.0f, greatest(0.0f, a * x + b));
   }
 };
 struct HardSwish {
   TRTACT_HD float operator()(float x) const {
-    return x * least(greatest(x * (1.0f / 6.0f) + 0.5f, 0.0f), 1.0f);
+    return x * least(1.0f, greatest(0.0f, x * (1.0f / 6.0f) + 0.5f));
   }
 };
 struct Silu {
@@ -79,12 +85,12 @@ struct Tanh {
 };
 struct Clip {
   float low, high;
-  TRTACT_HD float operator()(float x) const { return least(greatest(x, low), high); }
+  TRTACT_HD float operator()(float x) const { return least(high, greatest(low, x)); }
 };
 // x tanh(ln(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); beyond 20 it is x.
 struct Mish {
   TRTACT_HD float operator()(float x) const {
-    const float e = exp_clamped(least(x, 20.0f));
+    const float e = exp_clamped(least(20.0f, x));
     const float n = e * (e + 2.0f);
     return x * (n / (n + 2.0f));
   }
@@ -105,7 +111,7 @@ struct Elu {
 };
 struct Softplus {
   TRTACT_HD float operator()(float x) const {
-    return greatest(x, 0.0f) + log1pf(exp_clamped(-fabsf(x)));
+    return greatest(0.0f, x) + log1pf(exp_clamped(-fabsf(x)));
   }
 };
 struct Exp {

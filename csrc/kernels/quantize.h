@@ -8,7 +8,7 @@
 namespace trtact {
 
 TRTACT_HD float quantize(float x, float scale, float low, float high) {
-  return least(greatest(rintf(x / scale), low), high);
+  return least(high, greatest(low, rintf(x / scale)));
 }
 
 }  // namespace trtact

@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -263,6 +264,88 @@ func TestHistogramCountsOnlyRealElements(t *testing.T) {
 	}
 }
 
+// TestAbsMaxOfNonFinite: calibration refuses what is not finite, so the maximum
+// must not lose it, wherever it stands.
+func TestAbsMaxOfNonFinite(t *testing.T) {
+	d := open(t)
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	for _, c := range []struct {
+		name string
+		put  []float32
+		want float32
+	}{
+		{"none", nil, 0.5}, {"negative", []float32{-3}, 3}, {"infinity", []float32{inf}, inf},
+		{"minus infinity", []float32{-inf}, inf}, {"nan", []float32{nan}, nan},
+		{"nan of negative sign", []float32{float32(math.Copysign(math.NaN(), -1))}, nan},
+		{"nan and infinity", []float32{inf, nan, -inf}, nan},
+	} {
+		for _, at := range []int{0, 17, 96} {
+			x := make([]float32, 99)
+			for i := range x {
+				x[i] = 0.5
+			}
+			copy(x[at:], c.put)
+			b, err := d.Alloc(4 * len(x))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Upload(0, x); err != nil {
+				t.Fatal(err)
+			}
+			got, err := d.AbsMax(Tensor{Dims: []int{len(x)}}, Address{b, 0})
+			b.Close()
+			if err != nil || got != c.want && !(got != got && c.want != c.want) {
+				t.Errorf("%s at %d: absmax %g (%v), want %g", c.name, at, got, err, c.want)
+			}
+		}
+	}
+}
+
+// TestNaNIsKept: no operator turns a NaN into a number, so that a broken model
+// shows at its outputs.
+func TestNaNIsKept(t *testing.T) {
+	d := open(t)
+	x := make([]float32, 37)
+	for i := range x {
+		x[i] = float32(i) - 18
+	}
+	nan := float32(math.NaN())
+	x[5], x[20], x[36] = nan, nan, nan
+	shape := Tensor{Dims: []int{len(x)}}
+	check := func(what string, y []float32) {
+		t.Helper()
+		for i := range x {
+			if (x[i] != x[i]) != (y[i] != y[i]) {
+				t.Errorf("%s(%g) = %g", what, x[i], y[i])
+			}
+		}
+	}
+	for kind := Relu; kind <= Erf; kind++ {
+		if kind == Log || kind == Sqrt {
+			continue // have NaN of their own
+		}
+		act := Activation{Kind: kind, A: 0.1, B: 0.5}
+		check(fmt.Sprintf("activation %d", kind), run(t, d, OpDesc{Params: Unary{act}, Inputs: []Tensor{shape}, Outputs: []Tensor{shape}}, x))
+	}
+	for _, kind := range []BinaryKind{Add, Sub, Mul, Div, Min, Max, PRelu} {
+		one := []float32{1}
+		in := []Tensor{shape, {Dims: []int{1}}}
+		check(fmt.Sprintf("binary %d, left", kind), run(t, d, OpDesc{Params: Binary{kind}, Inputs: in, Outputs: []Tensor{shape}}, x, one))
+		if kind != PRelu && kind != Div {
+			in[0], in[1] = in[1], in[0]
+			check(fmt.Sprintf("binary %d, right", kind), run(t, d, OpDesc{Params: Binary{kind}, Inputs: in, Outputs: []Tensor{shape}}, one, x))
+		}
+	}
+	scale := Tensor{Dims: []int{1}}
+	check("quantize", run(t, d, OpDesc{Params: Quantize{-1, -128, 127}, Inputs: []Tensor{shape, scale}, Outputs: []Tensor{shape}}, x, []float32{0.5}))
+	for _, kind := range []ReduceKind{ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceL2} {
+		y := run(t, d, OpDesc{Params: Reduce{kind, 1, len(x), 1}, Inputs: []Tensor{shape}, Outputs: []Tensor{{Dims: []int{1}}}}, x)
+		if y[0] == y[0] {
+			t.Errorf("reduction %d gives %g", kind, y[0])
+		}
+	}
+}
+
 // TestBadDescriptions: what does not fit is refused, and never runs.
 func TestBadDescriptions(t *testing.T) {
 	d := open(t)
@@ -274,6 +357,18 @@ func TestBadDescriptions(t *testing.T) {
 		"resize index":                 {Params: Resize{[]Taps{{1, []int32{9}, []float32{1}}}}, Inputs: []Tensor{{Dims: []int{1, 1, 4}}}, Outputs: []Tensor{{Dims: []int{1, 1, 1}}}},
 		"conv groups": {Params: Conv{Window: Window{[]int{1, 1}, []int{1, 1}, []int{1, 1}, []int{0, 0}, []int{0, 0}}, Groups: 3},
 			Inputs: []Tensor{four, {Dims: []int{4, 1, 1, 1}}}, Outputs: []Tensor{four}},
+		"pooling without a step": {Params: Pool{Window: Window{[]int{2, 2}, []int{0, 0}, []int{1, 1}, []int{0, 0}, []int{0, 0}}},
+			Inputs: []Tensor{four}, Outputs: []Tensor{{Dims: []int{1, 4, 3, 3}}}},
+		"conv without a step": {Params: Conv{Window: Window{[]int{1, 1}, []int{0, 0}, []int{1, 1}, []int{0, 0}, []int{0, 0}}, Groups: 1},
+			Inputs: []Tensor{four, {Dims: []int{4, 4, 1, 1}}}, Outputs: []Tensor{four}},
+		"short bias": {Params: Conv{Window: Window{[]int{1, 1}, []int{1, 1}, []int{1, 1}, []int{0, 0}, []int{0, 0}}, Groups: 1, HasBias: true},
+			Inputs: []Tensor{four, {Dims: []int{4, 4, 1, 1}}, {Dims: []int{3}}}, Outputs: []Tensor{four}},
+		"short resize table": {Params: Resize{[]Taps{{1, []int32{0}, []float32{1}}}}, Inputs: []Tensor{{Dims: []int{1, 1, 4}}}, Outputs: []Tensor{{Dims: []int{1, 1, 4}}}},
+		"short matmul bias": {Params: MatMul{HasBias: true}, Inputs: []Tensor{{Dims: []int{2, 2}}, {Dims: []int{2, 2}}, {Dims: []int{1}}},
+			Outputs: []Tensor{{Dims: []int{2, 2}}}},
+		"no elements":        {Params: Unary{Activation{Kind: Relu}}, Inputs: []Tensor{{Dims: []int{0}}}, Outputs: []Tensor{{Dims: []int{0}}}},
+		"huge":               {Params: Unary{Activation{Kind: Relu}}, Inputs: []Tensor{{Dims: []int{1 << 40, 1 << 40}}}, Outputs: []Tensor{{Dims: []int{1 << 40, 1 << 40}}}},
+		"blocked vector":     {Params: Unary{Activation{Kind: Relu}}, Inputs: []Tensor{{Dims: []int{8}, Layout: Blocked}}, Outputs: []Tensor{{Dims: []int{8}, Layout: Blocked}}},
 		"unknown activation": {Params: Unary{Activation{Kind: 999}}, Inputs: []Tensor{four}, Outputs: []Tensor{four}},
 	} {
 		if op, err := d.NewOp(desc); err == nil {

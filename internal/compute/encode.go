@@ -196,6 +196,20 @@ func encodeParams(m *arena, params Params, desc *C.trtact_op_desc) error {
 	return nil
 }
 
+// checkTaps makes sure that the tables are as long as the library will read.
+func checkTaps(r Resize, outputs []Tensor) error {
+	if len(outputs) != 1 || len(outputs[0].Dims) != len(r.Axes)+2 {
+		return fmt.Errorf("resize: tables for %d dimensions of %v", len(r.Axes), outputs)
+	}
+	for i, t := range r.Axes {
+		if n := t.N * outputs[0].Dims[2+i]; len(t.Index) != n || len(t.Weight) != n {
+			return fmt.Errorf("resize: table of %d indices and %d weights for %d taps of %d outputs",
+				len(t.Index), len(t.Weight), t.N, outputs[0].Dims[2+i])
+		}
+	}
+	return nil
+}
+
 func setActivation(m *arena, a Activation, set func(unsafe.Pointer, int)) {
 	p := (*C.trtact_activation)(m.alloc(C.sizeof_trtact_activation))
 	*p = activation(a)

@@ -281,6 +281,11 @@ func (d *Device) NewOp(desc OpDesc) (*Op, error) {
 	if err := encodeParams(&m, desc.Params, c); err != nil {
 		return nil, err
 	}
+	if r, ok := desc.Params.(Resize); ok {
+		if err := checkTaps(r, desc.Outputs); err != nil {
+			return nil, err
+		}
+	}
 	op := &Op{d: d, nIn: len(desc.Inputs), nOut: len(desc.Outputs)}
 	var cerr C.trtact_error
 	if C.b_op_create(d.backend, d.handle, c, C.int32_t(max(1, desc.Threads)), &op.op, &cerr) != 0 {

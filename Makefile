@@ -10,6 +10,10 @@ SHAPES  := examples/shapes
 DEMO    := build/demo
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
+# Given every time, so that what set-up has fetched since is seen.
+NATIVE_FLAGS = -DONEDNN_ROOT="$$ONEDNN_ROOT" -DTENSORRT_ROOT="$${TENSORRT_ROOT:-}" \
+  -DTRTACT_TRT_RTX_INCLUDE="$${TRTACT_TRT_RTX_INCLUDE:-}" -DTRTACT_TRT_INCLUDE="$${TRTACT_TRT_INCLUDE:-}"
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
 
@@ -28,7 +32,7 @@ setup-test: ## the same and the Python tools that tests compare with
 build: setup native go ## build build/trtact and build/lib
 
 native:
-	@$(ENV) cmake -S . -B build --log-level=WARNING >/dev/null && \
+	@$(ENV) cmake -S . -B build --log-level=WARNING $(NATIVE_FLAGS) >/dev/null && \
 	  cmake --build build -j $(JOBS) -- --no-print-directory -s | { grep -v '^\[\|^Consolidate' || true; }
 
 go:
@@ -72,7 +76,7 @@ generate: setup-test ## regenerate the ONNX message types and operator table (ne
 	  PATH=$$PWD/build/bin:$$(dirname $$TRTACT_PYTHON):$$PATH go generate ./internal/onnx/...
 
 sanitize: setup ## build the native libraries with address and undefined-behaviour sanitizers and run the C++ tests
-	@$(ENV) cmake -S . -B build/asan -DTRTACT_ASAN=ON --log-level=WARNING >/dev/null && \
+	@$(ENV) cmake -S . -B build/asan -DTRTACT_ASAN=ON --log-level=WARNING $(NATIVE_FLAGS) >/dev/null && \
 	  cmake --build build/asan -j $(JOBS) && ctest --test-dir build/asan --output-on-failure
 
 install: build ## install the program and its libraries under PREFIX (default /usr/local)

@@ -246,8 +246,8 @@ func TestRTXDropsTarget(t *testing.T) {
 			t.Errorf("%s: dropped %v, targets %v, want %v dropped", form, dropped, e.Artifact.Targets, want)
 		}
 		_, err = BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75, 86}})
-		if (err == nil) != inHalf {
-			t.Errorf("%s with sm_75 by name: %v", form, err)
+		if (err == nil) != inHalf || (err != nil && fault.Code(err) != fault.CodeFailed) {
+			t.Errorf("%s with sm_75 by name: %v (exit code %d)", form, err, fault.Code(err))
 		}
 	}
 }
@@ -308,6 +308,15 @@ func TestRTXRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wrong := onnx.Graph{Name: "g", Init: map[string]*onnx.Tensor{"s": onnx.Scalar[float32](1), "c": onnx.Vector[int32](1, 2)},
+		Nodes: []*onnx.Node{{Name: "bias", Op: "DequantizeLinear", Inputs: []string{"c", "s"}, Outputs: []string{"b"}},
+			{Name: "sum", Op: "Add", Inputs: []string{"x", "b"}, Outputs: []string{"y"}}},
+		Inputs:  []onnx.Value{{Name: "x", Type: onnx.Float, Dims: []int{2}}},
+		Outputs: []onnx.Value{{Name: "y", Type: onnx.Float, Dims: []int{2}}}}
+	int32Bias, err := (&onnx.Model{Opset: 13, Graph: &wrong}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
 	noise := make([]byte, 4096)
 	for i := range noise {
 		noise[i] = byte(i*i*31 + i>>3)
@@ -324,6 +333,7 @@ func TestRTXRefuses(t *testing.T) {
 		{"zeros", make([]byte, 4096), BuildOptions{}, fault.CodeBadInput, "parser refuses the model"},
 		{"half", good[:len(good)/2], BuildOptions{}, fault.CodeBadInput, "parser refuses the model"},
 		{"unknown operator", strange, BuildOptions{}, fault.CodeBadInput, "'strange' (Unheard)"},
+		{"INT32 bias through Q/DQ", int32Bias, BuildOptions{}, fault.CodeBadInput, "'bias' (DequantizeLinear)"},
 		{"fp16 option", good, BuildOptions{FP16: true}, fault.CodeUsage, "takes types from the model alone"},
 		{"cache", good, BuildOptions{CalibrationCache: []byte("x")}, fault.CodeUsage, "calibration cache"},
 		{"level", good, BuildOptions{OptimizationLevel: new(int)}, fault.CodeOK, ""},
@@ -334,8 +344,8 @@ func TestRTXRefuses(t *testing.T) {
 			if fault.Code(err) != c.code || (err != nil && !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("exit code %d, %v; want %d, %q", fault.Code(err), err, c.code, c.want)
 			}
-			if err != nil && strings.Contains(err.Error(), "\n") {
-				t.Errorf("more than one line: %q", err)
+			if err != nil && strings.ContainsAny(err.Error(), "\n\t") || strings.Contains(fmt.Sprint(err), "catchCudaError") {
+				t.Errorf("more than the cause: %q", err)
 			}
 		})
 	}

@@ -19,8 +19,12 @@ void Log::log(Severity severity, const char* message) noexcept {
   try {
     std::lock_guard<std::mutex> lock(mutex_);
     if (level <= TRTACT_TRT_LOG_ERROR) {
-      if (first_error_.empty()) first_error_ = message;
-      if (std::strstr(message, "CUDA") || std::strstr(message, "Cuda")) blamed_cuda_ = true;
+      // Later errors may be about anything: without a driver, every error of
+      // TensorRT for RTX has one about CUDA in its wake.
+      if (first_error_.empty()) {
+        first_error_ = message;
+        blamed_cuda_ = std::strstr(message, "CUDA") != nullptr || std::strstr(message, "Cuda") != nullptr;
+      }
     }
     if (file_ != nullptr && level <= level_) {
       // Unbuffered by flushing: a crash must not take the last lines with it.

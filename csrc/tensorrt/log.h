@@ -33,7 +33,7 @@ class Log final : public nvinfer1::ILogger {
   };
 
   std::string first_error();
-  // An error since the call began spoke of CUDA: no device, driver, memory.
+  // The first error of the call spoke of CUDA: no device, driver, memory.
   bool blamed_cuda();
 
  private:

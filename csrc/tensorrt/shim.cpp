@@ -131,6 +131,13 @@ uint32_t network_flags([[maybe_unused]] const trtact_trt_build_options& o) {
 #endif
 }
 
+// A parser's description without the lines in which, on a machine without a
+// driver, every error has one about CUDA in its wake.
+std::string first_lines(const std::string& description) {
+  const size_t end = description.find("[checkMacros.cpp::catchCudaError");
+  return description.substr(0, end == 0 ? std::string::npos : end);
+}
+
 void parse(nvonnxparser::IParser& parser, const nvinfer1::INetworkDefinition& network,
            const trtact_trt_build_options& o) {
   const bool parsed = parser.parse(o.onnx, o.onnx_bytes, nullptr);
@@ -153,7 +160,7 @@ void parse(nvonnxparser::IParser& parser, const nvinfer1::INetworkDefinition& ne
 #endif
       text += ": ";
     }
-    text += error->desc() != nullptr ? error->desc() : "no description";
+    text += error->desc() != nullptr ? first_lines(error->desc()) : "no description";
   }
   if (count > 3) text += "; and " + std::to_string(count - 3) + " more";
   if (count == 0 && !Log::instance().first_error().empty()) {

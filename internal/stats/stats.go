@@ -5,6 +5,8 @@ package stats
 import (
 	"math"
 	"sort"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // Summary describes a sample, in the sample's own unit.
@@ -38,7 +40,10 @@ func Summarise(sample []float64) Summary {
 		P99:    Percentile(sorted, 99),
 		Max:    sorted[len(sorted)-1],
 	}
-	s.Mean, s.StdDev = meanStdDev(sorted)
+	s.Mean = stat.Mean(sorted, nil)
+	if len(sorted) > 1 {
+		s.StdDev = stat.StdDev(sorted, nil)
+	}
 	if s.Mean != 0 {
 		s.CV = s.StdDev / s.Mean
 	}
@@ -47,7 +52,7 @@ func Summarise(sample []float64) Summary {
 
 // Percentile is the value below which p percent of sorted (ascending, not
 // empty) lie, linearly interpolated between neighbours as numpy.percentile
-// does; p is clipped to 0..100.
+// does, which none of gonum's quantiles is; p is clipped to 0..100.
 func Percentile(sorted []float64, p float64) float64 {
 	p = math.Max(0, math.Min(100, p))
 	at := p / 100 * float64(len(sorted)-1)
@@ -56,19 +61,4 @@ func Percentile(sorted []float64, p float64) float64 {
 		return sorted[len(sorted)-1]
 	}
 	return sorted[low] + (at-float64(low))*(sorted[low+1]-sorted[low])
-}
-
-// meanStdDev runs Welford's recurrence, which does not lose the small spread of
-// large values as a difference of sums does.
-func meanStdDev(values []float64) (mean, stdDev float64) {
-	var m2 float64
-	for i, v := range values {
-		d := v - mean
-		mean += d / float64(i+1)
-		m2 += d * (v - mean)
-	}
-	if len(values) > 1 {
-		stdDev = math.Sqrt(m2 / float64(len(values)-1))
-	}
-	return mean, stdDev
 }

@@ -33,15 +33,16 @@ build: setup native go ## build build/trtact and build/lib
 
 native:
 	@$(ENV) cmake -S . -B build --log-level=WARNING $(NATIVE_FLAGS) >/dev/null && \
-	  cmake --build build -j $(JOBS) -- --no-print-directory -s | { grep -v '^\[\|^Consolidate' || true; }
+	  cmake --build build -j $(JOBS) -- --no-print-directory -s | { grep -vE '^(\[|Consolidate|Linking|Built target)' || true; }
 
 go:
 	@$(ENV) go build -trimpath -ldflags "-X main.version=$(VERSION)" -o build/trtact .
 
-demo: build ## the main job on the bundled detector: float ONNX and images in, INT8 engine out
-	@build/trtact build $(SHAPES)/shapes.onnx --int8 --data $(SHAPES)/calib \
-	  --val $(SHAPES)/val.json --val-images $(SHAPES)/val -o $(DEMO)/shapes.engine
-	@build/trtact detect $(SHAPES)/shapes.onnx $(SHAPES)/val/*.jpg --compare $(DEMO)/shapes.onnx -o $(DEMO)/pictures
+demo: build ## the main job on the bundled detector: float ONNX and pictures in, INT8 engine out
+	@mkdir -p $(DEMO)
+	@build/trtact build $(SHAPES)/shapes.onnx --int8 --data $(SHAPES)/calib/images \
+	  --val $(SHAPES)/val/annotations.json -o $(DEMO)/shapes.engine
+	@build/trtact detect $(SHAPES)/shapes.onnx $(SHAPES)/val/images --compare $(DEMO)/shapes.onnx -o $(DEMO)/pictures
 
 test: setup-test native go ## all tests; ends with the counts of passed, failed and skipped
 	@scripts/test.sh

@@ -105,3 +105,35 @@ func TestBoxOfVisiblePixels(t *testing.T) {
 		t.Errorf("a square with a tenth to be seen is still annotated: %v", got)
 	}
 }
+
+// The pictures in examples/shapes are those that its README says they are.
+func TestBundledPictures(t *testing.T) {
+	bundled := filepath.Join("..", "..", "examples", "shapes")
+	for _, c := range []struct {
+		folder string
+		n      int
+		seed   uint64
+		files  []string
+	}{
+		{"calib", 24, 3, []string{"images/000000.jpg", "images/000023.jpg"}},
+		{"val", 64, 7, []string{"images/000000.jpg", "images/000063.jpg", "annotations.json"}},
+	} {
+		dir := t.TempDir()
+		if err := generate(dir, c.n, c.seed, 80); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range c.files {
+			want, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(filepath.Join(bundled, c.folder, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s/%s is not what seed %d gives", c.folder, name, c.seed)
+			}
+		}
+	}
+}

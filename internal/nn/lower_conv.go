@@ -65,7 +65,7 @@ func lowerConv(b *builder, n *onnx.Node) error {
 	if scale != nil {
 		in = append(in, scale)
 	}
-	dst := b.resultOf(result, out, layout, params.Quantize)
+	dst := b.resultOf(result, out, layout)
 	return b.emit(params, in, dst)
 }
 
@@ -110,7 +110,7 @@ func (b *builder) operands(n *onnx.Node, axis, channels int) (source string, wei
 
 // resultOf makes the device tensor of a fused operator's result: of the named
 // tensor, or of the integers behind it.
-func (b *builder) resultOf(name string, dims []int, layout compute.Layout, quantize float32) *tensor {
+func (b *builder) resultOf(name string, dims []int, layout compute.Layout) *tensor {
 	t := b.newTensor(dims, layout)
 	v := &value{name: name, info: b.g.Info[name]}
 	v.info.Dims = dims
@@ -252,7 +252,7 @@ func (b *builder) matMul(n *onnx.Node, params compute.MatMul, source string, wei
 	if scale != nil {
 		in = append(in, scale)
 	}
-	dst := b.resultOf(result, out, compute.Plain, 0)
+	dst := b.resultOf(result, out, compute.Plain)
 	if err := b.emit(params, in, dst); err != nil {
 		return fmt.Errorf("matrix product of %v and %v: %w", a.desc.Dims, weights.desc.Dims, err)
 	}

@@ -27,23 +27,53 @@ type Progress struct {
 	unit   string // "images"
 	total  int    // 0 when not known
 
+	stop func() // ends the ticking
+
 	mu    sync.Mutex
 	done  int
 	start time.Time
 	shown time.Time
 	note  string
+	ended bool
 }
 
-// NewProgress starts a stage of total steps (0: not known), counted in unit.
-// On a terminal it draws on screen; otherwise it gives a line to log every ten
-// seconds and at the end of a stage that took as long.
+// NewProgress starts a stage of total steps (0: not known), counted in unit; a
+// stage without a unit has no steps and shows the time spent. On a terminal it
+// draws on screen; otherwise it gives a line to log every ten seconds and at the
+// end of a stage that took as long. Finish must be called.
 func NewProgress(screen *Screen, log func(line string), stage string, total int, unit string) *Progress {
-	return newProgress(screen, log, stage, total, unit, time.Now)
+	p := newProgress(screen, log, stage, total, unit, time.Now)
+	if screen.Live {
+		p.draw(p.start)
+	}
+	p.tick()
+	return p
+}
+
+// tick shows that a stage lives whose steps are long, or that has none.
+func (p *Progress) tick() {
+	ticker, done := time.NewTicker(time.Second), make(chan struct{})
+	p.stop = func() { close(done) }
+	go func() {
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				p.mu.Lock()
+				if !p.ended {
+					p.show()
+				}
+				p.mu.Unlock()
+			}
+		}
+	}()
 }
 
 func newProgress(screen *Screen, log func(string), stage string, total int, unit string, now func() time.Time) *Progress {
 	t := now()
-	return &Progress{screen: screen, log: log, now: now, stage: stage, unit: unit, total: total, start: t, shown: t}
+	return &Progress{screen: screen, log: log, now: now, stage: stage, unit: unit, total: total, start: t, shown: t, stop: func() {}}
 }
 
 // Set says how many steps are done, and may correct the total (0 keeps it).
@@ -70,17 +100,27 @@ func (p *Progress) Note(text string) {
 	p.note = text
 }
 
-// Finish takes the bar away. A stage that gave lines gives a last one.
+// Finish takes the bar away. A stage that gave lines gives a last one. It may be
+// called again.
 func (p *Progress) Finish() {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.ended = true
+	p.stop()
 	if p.screen.Live {
 		p.screen.setBar("")
 	} else if spent := p.now().Sub(p.start); spent >= lineEvery {
-		p.log(fmt.Sprintf("%s: %s in %s", p.stage, p.counted(), Duration(spent)))
+		text := Duration(spent)
+		if p.unit != "" {
+			text = p.counted() + " in " + text
+		}
+		p.log(p.stage + ": " + text)
 	}
 }
 
@@ -90,9 +130,12 @@ func (p *Progress) show() {
 	if p.screen.Live {
 		every = barEvery
 	}
-	if t.Sub(p.shown) < every {
-		return
+	if t.Sub(p.shown) >= every {
+		p.draw(t)
 	}
+}
+
+func (p *Progress) draw(t time.Time) {
 	p.shown = t
 	figures := p.figures(t.Sub(p.start))
 	if !p.screen.Live {
@@ -111,6 +154,9 @@ func (p *Progress) counted() string {
 
 // figures is what follows the stage's name: count, rate, time left, note.
 func (p *Progress) figures(spent time.Duration) string {
+	if p.unit == "" {
+		return wholeSeconds(spent.Seconds())
+	}
 	parts := []string{p.counted()}
 	if p.done > 0 && spent > 0 {
 		rate := float64(p.done) / spent.Seconds()
@@ -120,7 +166,7 @@ func (p *Progress) figures(spent time.Duration) string {
 			parts = append(parts, Duration(time.Duration(float64(spent)/float64(p.done)))+" each")
 		}
 		if left := p.total - p.done; p.total > 0 && left > 0 {
-			parts = append(parts, timeLeft(float64(left)/rate)+" left")
+			parts = append(parts, wholeSeconds(float64(left)/rate)+" left")
 		}
 	}
 	if p.note != "" {
@@ -129,8 +175,8 @@ func (p *Progress) figures(spent time.Duration) string {
 	return strings.Join(parts, ", ")
 }
 
-// timeLeft is a time in whole seconds, at least one: a guess has no fractions.
-func timeLeft(seconds float64) string {
+// wholeSeconds is a time in whole seconds, at least one: a guess has no fractions.
+func wholeSeconds(seconds float64) string {
 	s := max(1, math.Round(min(seconds, 1e6)))
 	if s < 60 {
 		return fmt.Sprintf("%.0f s", s)

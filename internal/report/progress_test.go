@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -23,6 +24,7 @@ func TestProgressOnAPipeGivesALineNowAndThen(t *testing.T) {
 		c.pass(500 * time.Millisecond)
 		p.Set(i, 0)
 	}
+	p.Finish()
 	p.Finish()
 	want := []string{
 		"calibrate: 20/100 images, 2.00 images/s, 40 s left",
@@ -65,6 +67,60 @@ func TestProgressBarOnATerminal(t *testing.T) {
 	if got := out.String(); got != clearLine {
 		t.Errorf("after the end: %q", got)
 	}
+}
+
+// A stage without steps shows for how long it has been going on.
+func TestProgressWithoutSteps(t *testing.T) {
+	c := &clock{time.Unix(0, 0)}
+	var lines []string
+	p := newProgress(&Screen{w: &bytes.Buffer{}, Width: 80}, func(l string) { lines = append(lines, l) }, "build engine", 0, "", c.now)
+	for range 14 {
+		c.pass(time.Second)
+		p.show()
+	}
+	p.Finish()
+	if got, want := strings.Join(lines, "|"), "build engine: 10 s|build engine: 14.0 s"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// The bar stands from the start, goes on by itself and is gone after the end.
+func TestProgressTicks(t *testing.T) {
+	var out lockedBuffer
+	p := NewProgress(&Screen{w: &out, Width: 80, Live: true}, nil, "build engine", 0, "")
+	if got, want := out.String(), clearLine+"build engine  1 s"; got != want {
+		t.Errorf("at the start %q, want %q", got, want)
+	}
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "2 s") && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	p.Finish()
+	ended := out.String()
+	if !strings.Contains(ended, "2 s") || !strings.HasSuffix(ended, clearLine) {
+		t.Errorf("in the end %q", ended)
+	}
+	time.Sleep(1200 * time.Millisecond)
+	if out.String() != ended {
+		t.Errorf("a bar came after the end: %q", out.String())
+	}
+}
+
+// lockedBuffer may be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestBarNeverWraps(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -24,5 +25,62 @@ func TestWriteFuncKeepsOldFileOnFailure(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
 		t.Errorf("%d files left, want 1", len(left))
+	}
+}
+
+// An error names the file that was to be written, not the temporary one.
+func TestErrorNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "folder")
+	if err := os.Mkdir(path, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	err := Write(path, []byte("x"))
+	if err == nil || !strings.HasPrefix(err.Error(), "write "+path+": ") || strings.Contains(err.Error(), ".tmp") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat("/dev/full"); err == nil {
+		f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := (&file{f, "big.bin"}).Write([]byte("x")); err == nil || err.Error() != "write big.bin: no space left on device" {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	locked := filepath.Join(dir, "locked")
+	if err := os.Mkdir(locked, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path string
+		want string // "": it can be written
+	}{
+		{file, ""},
+		{filepath.Join(dir, "new"), ""},
+		{filepath.Join(dir, "a", "b", "new"), ""},
+		{dir, "it is a folder"},
+		{filepath.Join(file, "x"), "is a file, not a folder"},
+		{filepath.Join(file, "x", "y"), "is a file, not a folder"},
+		{filepath.Join(locked, "x"), "permission denied"},
+	} {
+		if c.path == filepath.Join(locked, "x") && os.Getuid() == 0 {
+			continue // nothing is locked for root
+		}
+		err := Check(c.path)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("Check(%s) = %v, want %q", c.path, err, c.want)
+		}
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 2 {
+		t.Errorf("Check left something behind: %v", list)
 	}
 }

@@ -234,6 +234,9 @@ func (c *Context) observed(name string) (compute.Tensor, compute.Address, error)
 	if err != nil {
 		return compute.Tensor{}, compute.Address{}, err
 	}
+	if v.constant != nil {
+		return compute.Tensor{}, compute.Address{}, fmt.Errorf("tensor %q is a constant", name)
+	}
 	t := v.blocked
 	if t == nil {
 		t = v.plain

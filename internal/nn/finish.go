@@ -43,7 +43,11 @@ func (b *builder) finish() (*Network, error) {
 		}
 	}
 	for _, in := range b.g.Inputs {
-		n.values[in.Name] = b.values[in.Name]
+		v := b.values[in.Name]
+		if v.plain != nil { // an input that is set stays set, and can be observed after a run
+			v.plain.last = len(b.steps) + 1
+		}
+		n.values[in.Name] = v
 		n.inputs = append(n.inputs, b.g.Info[in.Name])
 	}
 	n.steps = b.steps

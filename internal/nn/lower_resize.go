@@ -39,9 +39,9 @@ func lowerResize(b *builder, n *onnx.Node) error {
 	}
 	var params compute.Resize
 	for i := 2; i < len(in); i++ {
-		scale := float64(out[i]) / float64(in[i])
+		scale := float32(out[i]) / float32(in[i])
 		if len(scales) == len(in) {
-			scale = float64(scales[i])
+			scale = scales[i]
 		}
 		params.Axes = append(params.Axes, r.table(in[i], out[i], scale))
 	}
@@ -60,14 +60,14 @@ type resizeRule struct {
 
 // table gives each output index its source indices and weights, by the formulas
 // of ONNX's operator description.
-func (r resizeRule) table(in, out int, scale float64) compute.Taps {
+func (r resizeRule) table(in, out int, scale float32) compute.Taps {
 	taps := map[string]int{"nearest": 1, "linear": 2, "cubic": 4}[r.mode]
 	if taps == 0 {
 		taps = 1
 	}
 	t := compute.Taps{N: taps}
 	for o := range out {
-		x := r.source(float64(o), in, out, scale)
+		x := float64(r.source(float32(o), float32(in), float32(out), scale))
 		switch taps {
 		case 1:
 			addTap(&t, in, r.round(x), 1)
@@ -98,7 +98,10 @@ func (r resizeRule) table(in, out int, scale float64) compute.Taps {
 	return t
 }
 
-func (r resizeRule) source(o float64, in, out int, scale float64) float64 {
+// source is the place in the input that an output index is taken from. It is
+// computed in single precision, as onnxruntime does: (3 + 0.5)/0.7 - 0.5 is a tie
+// in single precision and just above one in double.
+func (r resizeRule) source(o, in, out, scale float32) float32 {
 	switch r.coordinate {
 	case "asymmetric":
 		return o / scale
@@ -106,7 +109,7 @@ func (r resizeRule) source(o float64, in, out int, scale float64) float64 {
 		if out == 1 {
 			return 0
 		}
-		return o * float64(in-1) / float64(out-1)
+		return o * (in - 1) / (out - 1)
 	case "pytorch_half_pixel":
 		if out == 1 {
 			return 0
@@ -114,9 +117,10 @@ func (r resizeRule) source(o float64, in, out int, scale float64) float64 {
 	case "tf_half_pixel_for_nn":
 		return (o + 0.5) / scale
 	case "half_pixel_symmetric":
-		adjustment := float64(out) / (scale * float64(in))
-		center := float64(in) / 2
-		return center*(1-adjustment) + (o+0.5)/scale - 0.5
+		// What rounding the output's size has cut off, half on each side. Only
+		// the shift is single there.
+		shift := in / 2 * (1 - out/(scale*in))
+		return float32(float64(shift) + (float64(o)+0.5)/float64(scale) - 0.5)
 	}
 	return (o+0.5)/scale - 0.5
 }

@@ -40,8 +40,23 @@ func openLevel(t testing.TB, level string) *compute.Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
+	others := d.Live()
+	t.Cleanup(func() {
+		if n := d.Live(); n != others {
+			t.Errorf("%d devices, buffers and operators alive at the end, %d at the start", n, others)
+		}
+		d.Close()
+	})
 	return d
+}
+
+// openBest opens the CPU library for this processor.
+func openBest(t testing.TB) *compute.Device {
+	t.Helper()
+	if cpu.X86.HasAVX512F {
+		return openLevel(t, "v4")
+	}
+	return openLevel(t, "v3")
 }
 
 // supported tells whether every operator of a graph is one of ours.
@@ -214,11 +229,7 @@ func runOperators(t *testing.T, d *compute.Device) map[string]*tally {
 // through the whole path: load, infer shapes, with and without simplification,
 // compile, run. docs/operators.md is its result; -update writes it.
 func TestOperators(t *testing.T) {
-	level := "v4"
-	if !cpu.X86.HasAVX512F {
-		level = "v3"
-	}
-	tallies := runOperators(t, openLevel(t, level))
+	tallies := runOperators(t, openBest(t))
 	for op := range lowerings {
 		if s := tallies[op]; (s == nil || !s.device) && notShown[op] == "" {
 			t.Errorf("%s: the device has this operator, but no case ran there", op)

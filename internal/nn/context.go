@@ -170,7 +170,10 @@ func (c *Context) get(v *value) (*onnx.Tensor, error) {
 	case v.plain != nil:
 		data := make([]float32, v.plain.desc.Len())
 		a := c.address(v.plain)
-		return v.tensor(data), a.Buffer.Download(a.At, data)
+		if err := a.Buffer.Download(a.At, data); err != nil {
+			return nil, err
+		}
+		return v.tensor(data), nil
 	case v.blocked != nil:
 		block := c.n.device.Block()
 		stored := make([]float32, v.blocked.desc.Bytes(block)/4)

@@ -9,7 +9,7 @@ import (
 
 // finish makes the outputs readable, plans the memory and uploads the constants.
 func (b *builder) finish() (*Network, error) {
-	n := &Network{device: b.device, options: b.o, values: map[string]*value{}, ops: b.ops}
+	n := &Network{device: b.device, options: b.o, values: map[string]*value{}}
 	b.node = nil
 	expose := func(name string) error {
 		v := b.values[name]
@@ -50,7 +50,7 @@ func (b *builder) finish() (*Network, error) {
 		n.values[in.Name] = v
 		n.inputs = append(n.inputs, b.g.Info[in.Name])
 	}
-	n.steps = b.steps
+	n.steps, n.ops = b.steps, b.ops
 
 	block := b.device.Block()
 	var live []*tensor

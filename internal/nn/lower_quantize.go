@@ -72,7 +72,7 @@ func (b *builder) symmetric(n *onnx.Node) (scales []float32, axis int, ok bool) 
 	if len(scales) == 1 {
 		return scales, 0, true
 	}
-	dims := b.dims(n.Inputs[0])
+	dims := b.g.Info[n.Inputs[0]].Dims
 	axis, ok = axisOf(n.Int("axis", 1), len(dims))
 	return scales, axis, ok && dims[axis] == len(scales)
 }

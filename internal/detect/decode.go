@@ -52,18 +52,28 @@ func (f field) at(cell, channel int) float32 { return f.data[cell*f.cell+channel
 // output that is missing, has another shape than the Spec says, or holds a
 // value that is not finite is an error; no detections are none.
 func (s *Spec) Decode(outputs map[string]*onnx.Tensor, batch int, t Transform, o Options) ([]Detection, error) {
-	if s.Head.Coding == None || len(s.Head.Levels) == 0 {
-		return nil, fmt.Errorf("family %q: outputs of a network that is no known detector cannot be decoded", s.Family)
-	}
 	if t.ScaleX <= 0 || t.ScaleY <= 0 {
 		return nil, fmt.Errorf("decode: scale of %gx%g from image to input: want both above 0", t.ScaleX, t.ScaleY)
 	}
-	images, err := s.slices(outputs, batch)
+	found, images, err := s.candidates(outputs, batch, o)
 	if err != nil {
 		return nil, err
 	}
+	return s.suppress(found, images, t, o), nil
+}
+
+// candidates are the scores of one image that pass the threshold, and the image's
+// part of each output.
+func (s *Spec) candidates(outputs map[string]*onnx.Tensor, batch int, o Options) ([]candidate, map[string][]float32, error) {
+	if s.Head.Coding == None || len(s.Head.Levels) == 0 {
+		return nil, nil, fmt.Errorf("family %q: outputs of a network that is no known detector cannot be decoded", s.Family)
+	}
+	images, err := s.slices(outputs, batch)
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := s.checkSlots(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var found []candidate
 	for l := range s.Head.Levels {
@@ -72,7 +82,7 @@ func (s *Spec) Decode(outputs map[string]*onnx.Tensor, batch int, t Transform, o
 			found = s.scan(found, images, l, a, o)
 		}
 	}
-	return s.suppress(found, images, t, o), nil
+	return found, images, nil
 }
 
 // slices is every output's values for one image, checked.

@@ -488,6 +488,7 @@ func TestDecodePlanted(t *testing.T) {
 				g.Class != w.Class || math.Abs(float64(g.Score-w.Score)) > 1e-5 {
 				t.Errorf("found %+v: want %+v", g, w)
 			}
+			planted(t, s, outputs, c.want)
 		})
 	}
 }

@@ -124,6 +124,8 @@ func (s *subject) inputs(spec *Spec) error {
 	switch {
 	case len(found) > 1:
 		return fmt.Errorf("inputs %s could all be the image: want one input of 3 channels", quotedList(found))
+	case len(found) == 0 && spec.Family == None: // no pictures: fed with arrays
+		return nil
 	case len(found) == 0:
 		var have []string
 		for _, in := range s.g.Inputs {
@@ -142,7 +144,7 @@ func (s *subject) inputs(spec *Spec) error {
 		case "im_shape":
 			values = []float32{float32(spec.Height), float32(spec.Width)}
 		default:
-			if spec.Family == "none" {
+			if spec.Family == None {
 				continue
 			}
 			return fmt.Errorf("input %q is neither the image nor one of scale_factor, im_shape: nothing is known to feed it with", in.Name)

@@ -48,7 +48,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.BoolFlag{Name: "fp16", Usage: "allow FP16 for what is not INT8"},
 			&urfave.StringFlag{Name: "data", Usage: "`PATH` of unlabelled pictures: folder, list file, COCO JSON or VOC folder"},
 			&urfave.StringFlag{Name: "images", Usage: "`DIR` with the pictures of a COCO JSON (default: beside it, or its images/)"},
-			&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` of the engine (default: MODEL.int8.engine beside the model)"},
+			&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` of the engine (default: MODEL.int8.engine, MODEL.fp16.engine or MODEL.engine)"},
 			shapeFlag(),
 			&urfave.IntFlag{Name: "batch", Value: 1, Usage: "`N` pictures at once in the engine"},
 			familyFlag(),
@@ -190,14 +190,14 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 
 // defaultEngine is the engine's file beside the model.
 func defaultEngine(o job.BuildOptions) string {
-	precision := "fp32"
+	precision := ""
 	switch {
 	case o.INT8:
-		precision = "int8"
+		precision = ".int8"
 	case o.FP16:
-		precision = "fp16"
+		precision = ".fp16"
 	}
-	return strings.TrimSuffix(o.Model, filepath.Ext(o.Model)) + "." + precision + ".engine"
+	return strings.TrimSuffix(o.Model, filepath.Ext(o.Model)) + precision + ".engine"
 }
 
 func (s *session) buildEngine(c *urfave.Context) error {
@@ -240,7 +240,11 @@ func (s *session) writeBuild(r *job.Result) error {
 	}
 	head.Add("time", laps(r.Seconds))
 	if r.PeakRSS > 0 {
-		head.Add("memory", report.Bytes(r.PeakRSS)+" at most")
+		text := report.Bytes(r.PeakRSS) + " at most"
+		if r.Engine != nil {
+			text += ", besides what TensorRT took"
+		}
+		head.Add("memory", text)
 	}
 	if err := s.table(head); err != nil {
 		return err
@@ -250,14 +254,11 @@ func (s *session) writeBuild(r *job.Result) error {
 	}
 	files := report.NewTable("written", "")
 	for _, f := range []struct{ what, path string }{
-		{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan", r.Files.Plan},
+		{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan", r.Files.Plan}, {"all figures", r.Files.Result},
 	} {
 		if f.path != "" {
 			files.Add(f.what, f.path)
 		}
-	}
-	if files.Len() == 0 {
-		return nil
 	}
 	fmt.Fprintln(s.out)
 	return s.table(files)
@@ -266,17 +267,24 @@ func (s *session) writeBuild(r *job.Result) error {
 // writeFigures is the table of float beside INT8: accuracy and sizes.
 func (s *session) writeFigures(r *job.Result) error {
 	t := report.NewTable("", ">float", ">INT8", ">change")
-	if f, q := r.Accuracy.Float, r.Accuracy.INT8; f != nil {
-		row := func(name string, a float64, b func(*job.Figures) float64) {
-			if q == nil {
-				t.Add(name, fmt.Sprintf("%.2f", 100*a))
-				return
-			}
-			t.Add(name, fmt.Sprintf("%.2f", 100*a), fmt.Sprintf("%.2f", 100*b(q)), fmt.Sprintf("%+.2f", 100*(b(q)-a)))
+	figure := func(name string, of func(*job.Figures) float64) {
+		f, q := r.Accuracy.Float, r.Accuracy.INT8
+		var before, after, change string
+		if f != nil {
+			before = fmt.Sprintf("%.2f", 100*of(f))
 		}
-		row("mAP (%)", f.MAP, func(f *job.Figures) float64 { return f.MAP })
-		row("mAP50 (%)", f.MAP50, func(f *job.Figures) float64 { return f.MAP50 })
+		if q != nil {
+			after = fmt.Sprintf("%.2f", 100*of(q))
+		}
+		if f != nil && q != nil {
+			change = fmt.Sprintf("%+.2f", 100*(of(q)-of(f)))
+		}
+		if f != nil || q != nil {
+			t.Add(name, before, after, change)
+		}
 	}
+	figure("mAP (%)", func(f *job.Figures) float64 { return f.MAP })
+	figure("mAP50 (%)", func(f *job.Figures) float64 { return f.MAP50 })
 	size := func(name string, a, b int64) {
 		if a > 0 && b > 0 {
 			t.Add(name, report.Bytes(a), report.Bytes(b), fmt.Sprintf("%+.0f %%", 100*(float64(b)/float64(a)-1)))
@@ -289,7 +297,31 @@ func (s *session) writeFigures(r *job.Result) error {
 		return nil
 	}
 	fmt.Fprintln(s.out)
-	return s.table(t)
+	if err := s.table(t); err != nil {
+		return err
+	}
+	for _, note := range sizeNotes(r) {
+		fmt.Fprintln(s.out)
+		for _, line := range report.Wrap(note, s.width) {
+			fmt.Fprintln(s.out, line)
+		}
+	}
+	return nil
+}
+
+// sizeNotes say why files are larger than the weights in them.
+func sizeNotes(r *job.Result) []string {
+	var notes []string
+	if r.Size.ONNXInt8 > r.Size.WeightsInt8 && r.Size.ONNXInt8 >= r.Size.WeightsFloat {
+		notes = append(notes, "The Q/DQ model holds its weights in float, which every TensorRT reads; --onnx-weights int8 makes it a quarter of the size.")
+	}
+	if r.Engine != nil && r.Size.WeightsInt8 > 0 {
+		if weights, _ := r.Engine.WeightBytes(); len(r.Engine.Targets) > 1 && weights > 0 {
+			notes = append(notes, fmt.Sprintf("Of the engine %s are weights; the rest is code for each of its %d kinds of GPU (--target builds for fewer).",
+				report.Bytes(weights), len(r.Engine.Targets)))
+		}
+	}
+	return notes
 }
 
 func ptqText(p *job.PTQ) string {

@@ -91,6 +91,12 @@ func (s *session) calibrate(c *urfave.Context) error {
 	if same, err := sameFile(out, model); err != nil || same {
 		return usage("calibrate", "--output %s would overwrite the model", out)
 	}
+	files := calibrationFiles{ONNX: out, Plan: strings.TrimSuffix(out, filepath.Ext(out)) + ".plan.json"}
+	for _, path := range []string{files.ONNX, files.Plan} {
+		if err := needOutput("calibrate", "--output", path); err != nil {
+			return err
+		}
+	}
 	data, err := coco.Open(c.String("data"), c.String("images"))
 	if err != nil {
 		return err
@@ -116,7 +122,6 @@ func (s *session) calibrate(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	files := calibrationFiles{ONNX: out, Plan: strings.TrimSuffix(out, filepath.Ext(out)) + ".plan.json"}
 	if err := found.Plan.Save(files.Plan); err != nil {
 		return err
 	}

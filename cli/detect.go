@@ -89,6 +89,9 @@ func (s *session) detect(c *urfave.Context) error {
 			return s.needGPU("detect", m)
 		}
 	}
+	if err := needOutputDir("detect", "--output", c.String("output")); err != nil {
+		return err
+	}
 	images, err := s.pictures(c.Args().Slice()[1:])
 	if err != nil {
 		return err

@@ -76,6 +76,11 @@ func (s *session) eval(c *urfave.Context) error {
 	if isEngine(model) {
 		return s.needGPU("eval", model)
 	}
+	if save := c.String("save"); save != "" {
+		if err := needOutput("eval", "--save", save); err != nil {
+			return err
+		}
+	}
 	ds, err := s.labelled("--data", c.String("data"), c.String("images"), c.String("list"), c.Int("limit"))
 	if err != nil {
 		return err

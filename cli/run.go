@@ -72,6 +72,9 @@ func (s *session) run(c *urfave.Context) error {
 	if isEngine(model) {
 		return s.needGPU("run", model)
 	}
+	if err := needOutputDir("run", "--output-dir", dir); err != nil {
+		return err
+	}
 	inputs := map[string]*npy.Array{}
 	for _, text := range assigned {
 		name, path, named := strings.Cut(text, "=")

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"trtact/internal/atomicfile"
 	"trtact/internal/fault"
 )
 
@@ -76,6 +77,23 @@ func needFile(what, path string) error {
 func needPath(what, path string) error {
 	if _, err := os.Stat(path); err != nil {
 		return fault.BadInput(fmt.Errorf("%s %s: %w", what, path, cause(err)))
+	}
+	return nil
+}
+
+// needOutput checks, before anything long begins, that the file that flag names
+// can be written.
+func needOutput(command, flag, path string) error {
+	if err := atomicfile.Check(path); err != nil {
+		return usage(command, "%s: %v", flag, err)
+	}
+	return nil
+}
+
+// needOutputDir is needOutput for a folder of files.
+func needOutputDir(command, flag, dir string) error {
+	if err := atomicfile.CheckDir(dir); err != nil {
+		return usage(command, "%s: %v", flag, err)
 	}
 	return nil
 }

@@ -2,7 +2,10 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +13,7 @@ import (
 	"time"
 
 	"trtact/calib"
+	"trtact/internal/atomicfile"
 	"trtact/internal/coco"
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
@@ -51,6 +55,9 @@ type BuildOptions struct {
 // the engine is written and the error is of fault.NoDevice.
 func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	started := time.Now()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	r := &Result{Program: o.Program, Command: o.Command, Seconds: map[string]float64{}}
 	d, err := LoadDetector(o.Model, o.Load)
 	if err != nil {
@@ -60,49 +67,43 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 		return nil, fault.Usage(fmt.Errorf("--int8 needs --data: pictures to find the scales of %s with", o.Model))
 	}
 	r.describe(d)
-
+	in, err := o.open(d)
+	if err != nil {
+		return nil, err
+	}
 	// Accuracy and calibration run one image at a time, whatever batch the engine
 	// is for.
 	single, err := d.atBatchOne(o.Load)
 	if err != nil {
 		return nil, err
 	}
-	var val *coco.Dataset
-	if o.Val != "" {
-		if val, err = coco.Open(o.Val, o.ValImages); err != nil {
-			return nil, err
+	r.lap("load", started)
+	r.Files.Result = o.resultPath()
+	if in.val != nil {
+		form := "float"
+		if d.Quantized {
+			form = "int8"
 		}
-		val = val.First(o.ValLimit)
-		if err := m.accuracy(ctx, r, "float", single, val); err != nil {
+		if err := m.accuracy(ctx, r, form, single, in.val); err != nil {
 			return nil, err
 		}
 	}
-	r.lap("load", started)
-
 	final := d
 	if o.INT8 && !d.Quantized {
-		if final, err = m.quantize(ctx, r, d, single, val, o); err != nil {
+		if final, err = m.quantize(ctx, r, d, single, in, o); err != nil {
 			return nil, err
 		}
 	}
-	if err := m.engine(ctx, r, d, final, o); err != nil {
-		r.PeakRSS = peakRSS()
-		if fault.Code(err) == fault.CodeNoDevice {
-			return r, errorsJoin(err, r.Write(o.resultPath()))
-		}
-		return nil, err
+	missing := m.engine(ctx, r, d, final, o)
+	if missing != nil && fault.Code(missing) != fault.CodeNoDevice {
+		return nil, missing
 	}
 	r.PeakRSS = peakRSS()
-	r.Seconds["total"] = time.Since(started).Seconds()
-	return r, r.Write(o.resultPath())
-}
-
-// errorsJoin keeps the first error's kind and says the second one too.
-func errorsJoin(first, second error) error {
-	if second == nil {
-		return first
+	r.lap("total", started)
+	if err := r.Write(o.resultPath()); err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("%w; and %v", first, second)
+	return r, missing
 }
 
 // beside is the path of a file named after the engine.
@@ -115,6 +116,71 @@ func (o BuildOptions) resultPath() string {
 		return filepath.Join(o.Report, "result.json")
 	}
 	return o.beside(".result.json")
+}
+
+// check looks at where the files are to go before the work begins.
+func (o BuildOptions) check() error {
+	paths := []string{o.Output, trt.SidecarPath(o.Output), o.resultPath()}
+	if o.INT8 {
+		paths = append(paths, o.beside(".onnx"), o.beside(".plan.json"))
+	}
+	if o.FloatEngine {
+		paths = append(paths, o.beside(".float.engine"))
+	}
+	if o.Work != "" {
+		paths = append(paths, filepath.Join(o.Work, "calibration.json"))
+	}
+	for _, path := range paths {
+		if err := atomicfile.Check(path); err != nil {
+			return fault.Usage(err)
+		}
+		if same, err := sameFile(path, o.Model); err != nil || same {
+			return fault.Usage(fmt.Errorf("writing %s would replace the model %s: choose another --output", path, o.Model))
+		}
+	}
+	return nil
+}
+
+// inputs are the files that a build reads besides the model; nil where it needs
+// none.
+type inputs struct {
+	val, data *coco.Dataset
+	plan      *calib.Plan
+}
+
+// open reads them all, so that a wrong one is found before the work begins.
+func (o BuildOptions) open(d *Detector) (in inputs, err error) {
+	if o.Val != "" {
+		if in.val, err = openData(o.Val, o.ValImages); err != nil {
+			return in, err
+		}
+		in.val = in.val.First(o.ValLimit)
+	}
+	switch {
+	case !o.INT8 || d.Quantized:
+	case o.Plan != "":
+		if in.plan, err = calib.LoadPlan(o.Plan); err != nil {
+			return in, err
+		}
+		if in.plan.Model.SHA256 != "" && in.plan.Model.SHA256 != d.Source.SHA256 {
+			return in, fault.BadInput(fmt.Errorf("plan %s was made for another model file than %s: make it again with calibrate", o.Plan, o.Model))
+		}
+	default:
+		in.data, err = openData(o.Data, o.Images)
+	}
+	return in, err
+}
+
+// openData opens a data set and says what was odd about it.
+func openData(path, images string) (*coco.Dataset, error) {
+	ds, err := coco.Open(path, images)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range ds.Warnings {
+		slog.Warn(w)
+	}
+	return ds, nil
 }
 
 // atBatchOne is the same detector for single images.
@@ -137,19 +203,26 @@ func (m *Machine) accuracy(ctx context.Context, r *Result, form string, d *Detec
 }
 
 // quantize settles the plan, writes it and the Q/DQ model, and measures both.
-func (m *Machine) quantize(ctx context.Context, r *Result, d, single *Detector, val *coco.Dataset, o BuildOptions) (*Detector, error) {
+func (m *Machine) quantize(ctx context.Context, r *Result, d, single *Detector, in inputs, o BuildOptions) (*Detector, error) {
 	start := time.Now()
-	plan, err := m.settle(ctx, r, single, o)
+	plan, err := m.settle(ctx, r, single, in, o)
 	if err != nil {
 		return nil, err
 	}
 	r.Quantization.describe(single.Model, plan)
 	r.lap("calibrate", start)
+	model, err := calib.Apply(d.Model, plan, o.Weights)
+	if err != nil && o.Plan != "" {
+		return nil, fault.BadInput(fmt.Errorf("plan %s: %w", o.Plan, err))
+	}
+	if err != nil {
+		return nil, err
+	}
 	if err := plan.Save(o.beside(".plan.json")); err != nil {
 		return nil, err
 	}
 	r.Files.Plan = o.beside(".plan.json")
-	if val != nil {
+	if in.val != nil {
 		quantized, err := calib.Apply(single.Model, plan, calib.FloatWeights)
 		if err != nil {
 			return nil, err
@@ -158,19 +231,12 @@ func (m *Machine) quantize(ctx context.Context, r *Result, d, single *Detector, 
 		if err != nil {
 			return nil, err
 		}
-		if err := m.accuracy(ctx, r, "int8", q, val); err != nil {
+		if err := m.accuracy(ctx, r, "int8", q, in.val); err != nil {
 			return nil, err
 		}
 		r.Accuracy.PTQ = r.Accuracy.INT8
 	}
-	model, err := calib.Apply(d.Model, plan, o.Weights)
-	if err != nil {
-		return nil, err
-	}
 	path := o.beside(".onnx")
-	if same, err := sameFile(path, o.Model); err != nil || same {
-		return nil, fault.Usage(fmt.Errorf("the Q/DQ model would overwrite %s: choose another --output", o.Model))
-	}
 	if err := model.Save(path); err != nil {
 		return nil, err
 	}
@@ -180,39 +246,35 @@ func (m *Machine) quantize(ctx context.Context, r *Result, d, single *Detector, 
 	return d.Derive(model)
 }
 
+// sameFile says whether both paths are one existing file.
 func sameFile(a, b string) (bool, error) {
-	sa, err := os.Stat(a)
-	if err != nil {
-		return false, nil // it does not exist yet
+	x, err := os.Stat(a)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	sb, err := os.Stat(b)
-	return err == nil && os.SameFile(sa, sb), err
+	if err != nil {
+		return false, err
+	}
+	y, err := os.Stat(b)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(x, y), err
 }
 
 // settle gives the plan: the user's, the one of an earlier run with the same
 // input, or a new one.
-func (m *Machine) settle(ctx context.Context, r *Result, d *Detector, o BuildOptions) (*calib.Plan, error) {
-	if o.Plan != "" {
-		plan, err := calib.LoadPlan(o.Plan)
-		if err != nil {
-			return nil, err
-		}
-		if plan.Model.SHA256 != "" && plan.Model.SHA256 != d.Source.SHA256 {
-			return nil, fault.BadInput(fmt.Errorf("plan %s was made for another model file than %s", o.Plan, o.Model))
-		}
-		r.PTQ = &PTQ{Method: plan.Method, From: o.Plan}
-		return plan, nil
+func (m *Machine) settle(ctx context.Context, r *Result, d *Detector, in inputs, o BuildOptions) (*calib.Plan, error) {
+	if in.plan != nil {
+		r.PTQ = &PTQ{Method: in.plan.Method, From: o.Plan}
+		return in.plan, nil
 	}
-	data, err := coco.Open(o.Data, o.Images)
-	if err != nil {
-		return nil, err
-	}
-	kept := newKept(o.Work, d, data, o)
+	kept := newKept(o.Work, d, in.data, o)
 	if plan, ptq, ok := kept.load(); ok {
 		r.PTQ, r.Accuracy.NodeError = ptq, ptq.NodeError
 		return plan, nil
 	}
-	c, err := m.Calibrate(ctx, d, data.Images, o.Calibrate)
+	c, err := m.Calibrate(ctx, d, in.data.Images, o.Calibrate)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ type Result struct {
 	Engine       *trt.Artifact      `json:"engine,omitempty"`
 	Files        Files              `json:"files"`
 	Seconds      map[string]float64 `json:"seconds"`
-	PeakRSS      int64              `json:"peak_rss"` // bytes
+	PeakRSS      int64              `json:"peak_rss"` // bytes, of this process: TensorRT builds in another
 }
 
 // ModelFacts identify the model.
@@ -47,6 +47,7 @@ type Files struct {
 	FloatEngine string `json:"engine_float,omitempty"`
 	ONNX        string `json:"onnx,omitempty"`
 	Plan        string `json:"plan,omitempty"`
+	Result      string `json:"result"` // this, as a file
 }
 
 // Quantization sums up the plan.

@@ -153,9 +153,12 @@ func (b *BadImages) Add(image Image, err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.list = append(b.list, BadImage{image.Path, err.Error()})
-	slog.Warn("image left out", "file", image.Path, "reason", err)
-	if float64(len(b.list)) <= b.share*float64(b.total) {
+	switch {
+	case float64(len(b.list)) <= b.share*float64(b.total):
+		slog.Warn("image left out: " + err.Error())
 		return nil
+	case b.total == 1:
+		return err
 	}
 	return fault.BadInput(fmt.Errorf("%d of %d images could not be read, more than the %g %% allowed; the first: %s",
 		len(b.list), b.total, 100*b.share, b.list[0].Why))

@@ -6,8 +6,6 @@ SHELL := /bin/bash
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 ENV     := . scripts/env.sh &&
-SHAPES  := examples/shapes
-DEMO    := build/demo
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Given every time, so that what set-up has fetched since is seen.
@@ -39,10 +37,7 @@ go:
 	@$(ENV) go build -trimpath -ldflags "-X main.version=$(VERSION)" -o build/trtact .
 
 demo: build ## the main job on the bundled detector: float ONNX and pictures in, INT8 engine out
-	@mkdir -p $(DEMO)
-	@build/trtact build $(SHAPES)/shapes.onnx --int8 --data $(SHAPES)/calib/images \
-	  --val $(SHAPES)/val/annotations.json -o $(DEMO)/shapes.engine
-	@build/trtact detect $(SHAPES)/shapes.onnx $(SHAPES)/val/images --compare $(DEMO)/shapes.onnx -o $(DEMO)/pictures
+	@scripts/demo.sh
 
 test: setup-test native go ## all tests; ends with the counts of passed, failed and skipped
 	@scripts/test.sh
@@ -54,7 +49,7 @@ bench: setup-test native go ## our speed and memory beside the peers', with rati
 	@scripts/bench.sh
 
 bench-gpu: demo ## time the demo's engine; needs an NVIDIA GPU
-	@build/trtact bench $(DEMO)/shapes.engine
+	@build/trtact bench build/demo/shapes.engine
 
 accuracy: setup-test native go ## mAP of float, PTQ and the peers' PTQ on COCO images
 	@scripts/accuracy.sh

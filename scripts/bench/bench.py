@@ -83,7 +83,7 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--images", type=int, default=128)
     args.add_argument("--threads", type=int, default=min(os.cpu_count(), 8))
-    args.add_argument("--rounds", type=int, default=3)
+    args.add_argument("--rounds", type=int, default=5)
     args = args.parse_args()
     if not (DATA / "models" / "yolov5n.onnx").exists():
         sys.exit(f"bench: no detectors in {DATA}: TRTACT_DATA names the folder with models/ and coco/")

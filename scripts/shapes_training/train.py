@@ -23,7 +23,7 @@ def main():
     args.add_argument("--out", required=True, help="ONNX file to write")
     args.add_argument("--epochs", type=int, default=8)
     args.add_argument("--batch", type=int, default=16)
-    args.add_argument("--rate", type=float, default=2e-3)
+    args.add_argument("--rate", type=float, default=3e-3)
     args.add_argument("--strength", type=float, default=1.0, help="largest factor of a channel's range")
     args.add_argument("--start", help="checkpoint (OUT.pt of an earlier run) to go on from, at any strength")
     args.add_argument("--seed", type=int, default=1)

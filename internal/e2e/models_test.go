@@ -163,7 +163,7 @@ func TestHugeInputs(t *testing.T) {
 	before := contents(t, dir)
 	for _, args := range [][]string{
 		{"bench", wide, "--device", "cpu"},
-		{"build", wide, "--int8", "--data", list, "-o", filepath.Join(dir, "wide.engine")},
+		{"build", wide, "--int8", "--data", list, "-o", filepath.Join(dir, "new.engine")},
 		{"calibrate", wide, "--data", list, "-o", filepath.Join(dir, "q.onnx")},
 		{"eval", wide, "--data", testenv.Data(t, "coco", "annotations.json")},
 		{"detect", wide, pictures(t, 1)[0]},

@@ -17,6 +17,7 @@ import (
 	"trtact/internal/coco"
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
+	"trtact/internal/onnx/half"
 	"trtact/trt"
 )
 
@@ -210,6 +211,10 @@ func (m *Machine) quantize(ctx context.Context, r *Result, d, single *Detector, 
 		return nil, err
 	}
 	r.Quantization.describe(single.Model, plan)
+	r.ranges = map[string]float32{}
+	for _, site := range plan.Sites {
+		r.ranges[site.Tensor] = site.AbsMax
+	}
 	r.lap("calibrate", start)
 	model, err := calib.Apply(d.Model, plan, o.Weights)
 	if err != nil && o.Plan != "" {
@@ -286,15 +291,37 @@ func (m *Machine) settle(ctx context.Context, r *Result, d *Detector, in inputs,
 // engine builds what TensorRT runs.
 func (m *Machine) engine(ctx context.Context, r *Result, float, final *Detector, o BuildOptions) error {
 	m.count("build engine", 0, "")
+	places := trt.DefaultPlaces()
+	families, err := trt.Find(ctx, places)
+	if err != nil {
+		return err
+	}
+	family, err := trt.Choose(families, o.Engine.Backend, o.Engine.Targets, places)
+	if err != nil {
+		return err
+	}
 	build := func(d *Detector, path, lap string) (*trt.Engine, error) {
 		start := time.Now()
-		bytes, err := d.Model.Marshal()
+		options := o.Engine
+		options.Model, options.Program = filepath.Base(o.Model), o.Program
+		model := d.Model
+		switch {
+		case o.FP16 && family.WeakTypes:
+			options.FP16 = true
+		case o.FP16: // types come from the graph
+			converted, report, err := half.Convert(d.Model, half.Options{Heads: d.Heads, Opset19: true, Ranges: r.ranges})
+			if err != nil {
+				return nil, fmt.Errorf("convert %s to float16: %w", o.Model, err)
+			}
+			if model = converted; d == final {
+				r.Half = &report
+			}
+		}
+		bytes, err := model.Marshal()
 		if err != nil {
 			return nil, err
 		}
-		options := o.Engine
-		options.Model, options.Program, options.FP16 = filepath.Base(o.Model), o.Program, o.FP16
-		engine, err := trt.Build(ctx, bytes, options)
+		engine, err := trt.BuildWith(ctx, family, bytes, options)
 		if err != nil {
 			return nil, err
 		}

@@ -12,25 +12,30 @@ import (
 	"trtact/internal/atomicfile"
 	"trtact/internal/coco"
 	"trtact/internal/onnx"
+	"trtact/internal/onnx/half"
 	"trtact/trt"
 )
 
 // Result is result.json: what the main job found and made.
 type Result struct {
-	Program      string             `json:"program,omitempty"`
-	Command      []string           `json:"command,omitempty"`
-	Model        ModelFacts         `json:"model"`
-	Family       string             `json:"family"`
-	Shape        [2]int             `json:"shape"` // height, width
-	Batch        int                `json:"batch"`
-	Quantization Quantization       `json:"quantization"`
-	PTQ          *PTQ               `json:"ptq,omitempty"`
-	Accuracy     Accuracy           `json:"accuracy"`
-	Size         Size               `json:"size"`
-	Engine       *trt.Artifact      `json:"engine,omitempty"`
-	Files        Files              `json:"files"`
-	Seconds      map[string]float64 `json:"seconds"`
-	PeakRSS      int64              `json:"peak_rss"` // bytes, of this process: TensorRT builds in another
+	Program      string        `json:"program,omitempty"`
+	Command      []string      `json:"command,omitempty"`
+	Model        ModelFacts    `json:"model"`
+	Family       string        `json:"family"`
+	Shape        [2]int        `json:"shape"` // height, width
+	Batch        int           `json:"batch"`
+	Quantization Quantization  `json:"quantization"`
+	PTQ          *PTQ          `json:"ptq,omitempty"`
+	Accuracy     Accuracy      `json:"accuracy"`
+	Size         Size          `json:"size"`
+	Engine       *trt.Artifact `json:"engine,omitempty"`
+	// Half says what became float16 where the graph decides that.
+	Half    *half.Report       `json:"half,omitempty"`
+	Files   Files              `json:"files"`
+	Seconds map[string]float64 `json:"seconds"`
+	PeakRSS int64              `json:"peak_rss"` // bytes, of this process: TensorRT builds in another
+
+	ranges map[string]float32 // largest magnitudes seen in calibration, by tensor
 }
 
 // ModelFacts identify the model.

@@ -50,16 +50,18 @@ const (
 
 // Report says what Convert did.
 type Report struct {
-	Half   int // nodes that compute in float16
-	Float  int // nodes that compute in float32
-	Behind int // those of them that the heads do not depend on
+	Half   int `json:"half"`   // nodes that compute in float16
+	Float  int `json:"float"`  // nodes that compute in float32
+	Behind int `json:"behind"` // those of them that the heads do not depend on
 	// Kept are the others of them: nodes before the heads that stay float32.
-	Kept []Kept
+	Kept []Kept `json:"kept,omitempty"`
 	// Casts counts the Cast nodes added, Constants those stored in float16.
-	Casts, Constants int
+	Casts     int `json:"casts"`
+	Constants int `json:"constants"`
 	// Pairs counts the DequantizeLinear that give float16, CastPairs those that
 	// give float32 although their readers take float16.
-	Pairs, CastPairs int
+	Pairs     int `json:"pairs"`
+	CastPairs int `json:"cast_pairs"`
 }
 
 // Kept is a node before the heads that stays float32.

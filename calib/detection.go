@@ -2,54 +2,60 @@
 // output is background, and a relative L2 error of raw head outputs is mostly
 // about background: measured on YOLOv8n it prefers scales that clip confident
 // detections (mean 99.9 % percentiles: smallest head error of all methods,
-// largest loss of mAP). Comparing scores after the sigmoid, and boxes weighted by
-// their score, puts the methods in an order close to that of mAP.
+// largest loss of mAP). So the comparison is made on scores and boxes, and only
+// where one of the two models sees something.
 package calib
 
-import (
-	"fmt"
-	"math"
-)
+import "math"
 
-// DetectionError gathers the difference between the float model's candidate
-// boxes and the quantised model's, before NMS, over several images. The zero
+// ScoreThreshold is the score from which on a prediction counts.
+const ScoreThreshold = 0.25
+
+// DetectionError gathers the difference between the float model's predictions
+// and the quantised model's, before suppression, over several images. The zero
 // value is ready for use.
 type DetectionError struct {
 	scoreDiff, scoreNorm float64
-	boxDiff, boxNorm     float64
+	apart, boxes         float64
 }
 
-// Add takes in one image: n boxes as n x 4 corners (x1, y1, x2, y2) and n x
-// classes scores in 0..1, in the same order from both models.
-func (e *DetectionError) Add(wantBoxes, wantScores, gotBoxes, gotScores []float32) error {
-	n := len(wantBoxes) / 4
-	if len(wantBoxes) != 4*n || len(gotBoxes) != 4*n || len(gotScores) != len(wantScores) || n == 0 && len(wantScores) > 0 || n > 0 && len(wantScores)%n != 0 {
-		return fmt.Errorf("compare detections: %d and %d box values, %d and %d scores", len(wantBoxes), len(gotBoxes), len(wantScores), len(gotScores))
+// AddScore takes in one class score of one prediction from both models, in 0..1;
+// 0 for a model that did not list it.
+func (e *DetectionError) AddScore(want, got float32) {
+	if want < ScoreThreshold && got < ScoreThreshold {
+		return
 	}
-	if n == 0 {
-		return nil
+	w, g := float64(want), float64(got)
+	e.scoreDiff += (w - g) * (w - g)
+	if want >= ScoreThreshold {
+		e.scoreNorm += w * w
 	}
-	classes := len(wantScores) / n
-	for i := range n {
-		best := 0.0
-		for k := i * classes; k < (i+1)*classes; k++ {
-			w, g := float64(wantScores[k]), float64(gotScores[k])
-			best = math.Max(best, w)
-			e.scoreDiff += (w - g) * (w - g)
-			e.scoreNorm += w * w
+}
+
+// AddBox takes in the box (x1, y1, x2, y2) of one prediction from both models. It
+// is meant for predictions that the float model scores ScoreThreshold or more.
+func (e *DetectionError) AddBox(want, got [4]float32) {
+	e.apart += 1 - overlap(want, got)
+	e.boxes++
+}
+
+// overlap is the intersection of two boxes over their union.
+func overlap(a, b [4]float32) float64 {
+	w := math.Min(float64(a[2]), float64(b[2])) - math.Max(float64(a[0]), float64(b[0]))
+	h := math.Min(float64(a[3]), float64(b[3])) - math.Max(float64(a[1]), float64(b[1]))
+	both := math.Max(0, w) * math.Max(0, h)
+	union := boxArea(a) + boxArea(b) - both
+	if union <= 0 {
+		if a == b {
+			return 1
 		}
-		w, g := wantBoxes[4*i:4*i+4], gotBoxes[4*i:4*i+4]
-		area := math.Abs(float64(w[2]-w[0])) * math.Abs(float64(w[3]-w[1]))
-		var distance float64
-		for k := range w {
-			d := float64(w[k]) - float64(g[k])
-			distance += d * d / 4
-		}
-		// In units of the box's size, one pixel at least.
-		e.boxDiff += best * best * distance / math.Max(area, 1)
-		e.boxNorm += best * best
+		return 0
 	}
-	return nil
+	return both / union
+}
+
+func boxArea(b [4]float32) float64 {
+	return math.Max(0, float64(b[2])-float64(b[0])) * math.Max(0, float64(b[3])-float64(b[1]))
 }
 
 // Merge adds another's images. Sums of floats depend on their order: merge in
@@ -57,25 +63,27 @@ func (e *DetectionError) Add(wantBoxes, wantScores, gotBoxes, gotScores []float3
 func (e *DetectionError) Merge(o DetectionError) {
 	e.scoreDiff += o.scoreDiff
 	e.scoreNorm += o.scoreNorm
-	e.boxDiff += o.boxDiff
-	e.boxNorm += o.boxNorm
+	e.apart += o.apart
+	e.boxes += o.boxes
 }
 
-// Values gives the relative L2 error of the scores and the root mean square
-// shift of box sides in box sizes, each box counting by its score squared: what
-// a Simulator may return as its errors.
+// Values gives the relative L2 error of the scores and the mean of 1 - IoU of the
+// boxes: what a Simulator may return as its errors.
 func (e *DetectionError) Values() []float64 {
-	return []float64{ratio(e.scoreDiff, e.scoreNorm), ratio(e.boxDiff, e.boxNorm)}
+	v := []float64{0, 0}
+	switch {
+	case e.scoreDiff == 0:
+	case e.scoreNorm == 0:
+		v[0] = math.Inf(1)
+	default:
+		v[0] = math.Sqrt(e.scoreDiff / e.scoreNorm)
+	}
+	if e.boxes > 0 {
+		v[1] = e.apart / e.boxes
+	}
+	return v
 }
 
-// ratio is the root of a over b; without anything to compare with, 0 when
-// nothing differs and infinite otherwise.
-func ratio(a, b float64) float64 {
-	switch {
-	case a == 0:
-		return 0
-	case b == 0:
-		return math.Inf(1)
-	}
-	return math.Sqrt(a / b)
-}
+// Seen is the number of boxes compared. With none, the images show nothing that
+// the detector knows.
+func (e *DetectionError) Seen() int { return int(e.boxes) }

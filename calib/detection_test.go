@@ -7,35 +7,60 @@ import (
 
 func TestDetectionError(t *testing.T) {
 	var one, two DetectionError
-	// A confident box 10 wide and 40 high, moved by 2 in one side, its score
-	// down from 0.8 to 0.6; a background box far off that hardly counts.
-	if err := one.Add([]float32{0, 0, 10, 40, 5, 5, 6, 6}, []float32{0.8, 0.1, 0.01, 0}, []float32{2, 0, 10, 40, 50, 5, 6, 6}, []float32{0.6, 0.1, 0.01, 0}); err != nil {
-		t.Fatal(err)
-	}
+	// A confident score that fell, one that only the quantised model gives, and
+	// background that does not count.
+	one.AddScore(0.8, 0.6)
+	one.AddScore(0, 0.3)
+	one.AddScore(0.2, 0.1)
+	// 10 x 40, moved by 2 to the right: 8 x 40 in common.
+	one.AddBox([4]float32{0, 0, 10, 40}, [4]float32{2, 0, 12, 40})
 	got := one.Values()
-	score := math.Sqrt(0.04 / (0.64 + 0.01 + 0.0001))
-	box := math.Sqrt((0.64*4/4/400 + 0.0001*2025/4/1) / (0.64 + 0.0001))
-	if math.Abs(got[0]-score) > 1e-6 || math.Abs(got[1]-box) > 1e-6 {
-		t.Errorf("errors %v, want %v and %v", got, score, box)
+	if want := math.Sqrt((0.04 + 0.09) / 0.64); math.Abs(got[0]-want) > 1e-6 {
+		t.Errorf("score error %v, want %v", got[0], want)
 	}
-	if err := two.Add([]float32{0, 0, 1, 1}, []float32{0.5}, []float32{0, 0, 1, 1}, []float32{0.5}); err != nil {
-		t.Fatal(err)
+	if want := 1 - 320.0/480; math.Abs(got[1]-want) > 1e-6 {
+		t.Errorf("box error %v, want %v", got[1], want)
 	}
+	two.AddScore(0.5, 0.5)
+	two.AddBox([4]float32{1, 1, 3, 3}, [4]float32{1, 1, 3, 3})
 	if v := two.Values(); v[0] != 0 || v[1] != 0 {
-		t.Errorf("equal detections differ by %v", v)
+		t.Errorf("equal predictions differ by %v", v)
 	}
 	two.Merge(one)
-	if v := two.Values(); v[0] >= got[0] || v[0] <= 0 || v[1] >= got[1] {
+	if v := two.Values(); v[0] >= got[0] || v[0] <= 0 || v[1] != got[1]/2 {
 		t.Errorf("with an image without error the errors are %v, alone %v", v, got)
 	}
-	for _, bad := range [][4][]float32{
-		{{1, 2, 3}, {1}, {1, 2, 3}, {1}},
-		{{1, 2, 3, 4}, {1}, {1, 2, 3, 4}, {1, 2}},
-		{nil, {1}, nil, {1}},
-		{{1, 2, 3, 4, 5, 6, 7, 8}, {1, 2, 3}, {1, 2, 3, 4, 5, 6, 7, 8}, {1, 2, 3}},
+	if two.Seen() != 2 {
+		t.Errorf("%d boxes seen, want 2", two.Seen())
+	}
+}
+
+func TestOverlap(t *testing.T) {
+	for _, c := range []struct {
+		a, b [4]float32
+		want float64
+	}{
+		{[4]float32{0, 0, 2, 2}, [4]float32{1, 1, 3, 3}, 1.0 / 7},
+		{[4]float32{0, 0, 2, 2}, [4]float32{2, 0, 4, 2}, 0},
+		{[4]float32{0, 0, 2, 2}, [4]float32{5, 5, 6, 6}, 0},
+		{[4]float32{0, 0, 0, 0}, [4]float32{0, 0, 0, 0}, 1}, // no area, but the same
+		{[4]float32{3, 3, 1, 1}, [4]float32{0, 0, 4, 4}, 0}, // turned inside out
 	} {
-		if err := new(DetectionError).Add(bad[0], bad[1], bad[2], bad[3]); err == nil {
-			t.Errorf("%v is accepted", bad)
+		if got := overlap(c.a, c.b); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("overlap of %v and %v is %v, want %v", c.a, c.b, got, c.want)
 		}
+	}
+}
+
+// TestDetectionErrorWithoutTeacher: detections of the quantised model alone are
+// an error beyond measure, none at all are none.
+func TestDetectionErrorWithoutTeacher(t *testing.T) {
+	var e DetectionError
+	if v := e.Values(); v[0] != 0 || v[1] != 0 {
+		t.Errorf("nothing compared: %v", v)
+	}
+	e.AddScore(0, 0.9)
+	if v := e.Values(); !math.IsInf(v[0], 1) {
+		t.Errorf("only the quantised model sees something: %v", v)
 	}
 }

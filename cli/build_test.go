@@ -128,9 +128,16 @@ func TestCalibrate(t *testing.T) {
 			break
 		}
 	}
-	text := run(t, "calibrate", model, "--data", data, "--method", "absmax", "--calib-images", "2", "-o", out, "--onnx-weights", "int8")
+	text := run(t, "calibrate", model, "--data", data, "--method", "absmax", "--calib-images", "2", "-o", out, "--onnx-weights", "int8", "--cache", out+".cache")
 	if text.code != 0 || !strings.Contains(text.out, "distillation node") {
 		t.Errorf("exit %d: %s%s", text.code, text.out, text.err)
+	}
+	written, err := os.ReadFile(out + ".cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cache, err := calib.ParseCache(written); err != nil || len(cache) < len(p.Sites) {
+		t.Errorf("calibration cache of %d tensors, %v", len(cache), err)
 	}
 	if a := run(t, "calibrate", out, "--data", data, "-o", filepath.Join(t.TempDir(), "x.onnx")); a.code != fault.CodeUsage || !strings.Contains(a.err, "quantised already") {
 		t.Errorf("a quantised model: exit %d, %s", a.code, a.err)

@@ -34,8 +34,9 @@ type calibrateResult struct {
 type nodeErrors map[string]float64
 
 type calibrationFiles struct {
-	ONNX string `json:"onnx"`
-	Plan string `json:"plan"`
+	ONNX  string `json:"onnx"`
+	Plan  string `json:"plan"`
+	Cache string `json:"cache,omitempty"`
 }
 
 func (s *session) calibrateCommand() *urfave.Command {
@@ -53,9 +54,10 @@ trtact calibrate yolov8n.onnx --data pictures/
 trtact calibrate yolov8n.onnx --data train.txt --method mse -o mse.onnx
 trtact calibrate yolov8n.onnx --data pictures/ --exclude '^/model.22/'`,
 		Flags: append([]urfave.Flag{
-			&urfave.StringFlag{Name: "data", Usage: "`PATH` of unlabelled pictures: folder, list file, COCO JSON or VOC folder (needed)"},
+			&urfave.StringFlag{Name: "data", Usage: "`PATH` of unlabelled pictures: folder, list file, COCO JSON or VOC folder; or .npy/.npz inputs (needed)"},
 			&urfave.StringFlag{Name: "images", Usage: "`DIR` with the pictures of a COCO JSON (default: beside it, or its images/)"},
 			&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` of the Q/DQ model (default: MODEL.int8.onnx beside the model)"},
+			&urfave.StringFlag{Name: "cache", Usage: "`FILE` for the scales as a TensorRT calibration cache, for implicit INT8 (TensorRT 8 and 10)"},
 			shapeFlag(),
 			familyFlag(),
 		}, calibrationFlags()...),
@@ -88,32 +90,37 @@ func (s *session) calibrate(c *urfave.Context) error {
 	if err := needFile("model", model); err != nil {
 		return err
 	}
-	if same, err := sameFile(out, model); err != nil || same {
-		return usage("calibrate", "--output %s would overwrite the model", out)
-	}
 	files := calibrationFiles{ONNX: out, Plan: strings.TrimSuffix(out, filepath.Ext(out)) + ".plan.json"}
 	for _, path := range []string{files.ONNX, files.Plan} {
 		if err := needOutput("calibrate", "--output", path); err != nil {
 			return err
 		}
 	}
-	data, err := coco.Open(c.String("data"), c.String("images"))
-	if err != nil {
-		return err
+	if same, err := sameFile(out, model); err != nil || same {
+		return usage("calibrate", "--output %s would overwrite the model", out)
 	}
-	for _, w := range data.Warnings {
-		s.log.Warn(w)
+	if files.Cache = c.String("cache"); files.Cache != "" {
+		if err := needOutput("calibrate", "--cache", files.Cache); err != nil {
+			return err
+		}
 	}
 	d, err := job.LoadDetector(model, load)
 	if err != nil {
 		return err
+	}
+	data, warnings, err := job.OpenSamples(c.String("data"), c.String("images"), d)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		s.log.Warn(w)
 	}
 	m, done, err := s.machine()
 	if err != nil {
 		return err
 	}
 	defer done()
-	found, err := m.Calibrate(s.ctx, d, data.Images, o)
+	found, err := m.CalibrateOn(s.ctx, d, data, o)
 	done()
 	if err != nil {
 		return err
@@ -127,6 +134,15 @@ func (s *session) calibrate(c *urfave.Context) error {
 	}
 	if err := quantised.Save(files.ONNX); err != nil {
 		return err
+	}
+	if files.Cache != "" {
+		scales, err := found.Plan.Cache(d.Model.Graph)
+		if err == nil {
+			err = scales.Save(files.Cache)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	r := calibrateResult{
 		Model: model, Family: d.Spec.Family, Method: found.Plan.Method, Images: found.Images, Skipped: found.Bad,
@@ -147,6 +163,9 @@ func (s *session) writeCalibration(r calibrateResult) error {
 	t.Add("quantised", fmt.Sprintf("%d activation and %d weight tensors; %d layers stay float", r.Sites, r.Weights, len(r.Float)))
 	t.Add("written", r.Files.ONNX)
 	t.Add("", r.Files.Plan)
+	if r.Files.Cache != "" {
+		t.Add("", r.Files.Cache)
+	}
 	if err := s.table(t); err != nil {
 		return err
 	}

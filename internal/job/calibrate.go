@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -42,16 +41,19 @@ type Calibration struct {
 	Seconds   float64
 }
 
-// Calibrate observes the float model on images and settles the plan.
+// Calibrate observes the float model on pictures and settles the plan.
 func (m *Machine) Calibrate(ctx context.Context, d *Detector, images []coco.Image, o CalibrateOptions) (*Calibration, error) {
+	return m.CalibrateOn(ctx, d, Pictures{d, images}, o)
+}
+
+// CalibrateOn is Calibrate on samples of any kind.
+func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions) (*Calibration, error) {
 	start := time.Now()
 	if d.Quantized {
 		return nil, fault.Usage(fmt.Errorf("%s is quantised already: calibrate the float model", d.Path))
 	}
-	if o.Images > 0 && o.Images < len(images) {
-		images = images[:o.Images]
-	}
-	if len(images) == 0 {
+	samples = First(samples, o.Images)
+	if samples.Len() == 0 {
 		return nil, fault.BadInput(fmt.Errorf("no images to calibrate %s with", d.Path))
 	}
 	if o.Method == "" {
@@ -73,13 +75,18 @@ func (m *Machine) Calibrate(ctx context.Context, d *Detector, images []coco.Imag
 		}
 	}
 	sim := newSimulator(m, float, d, o.Search.Images)
-	c := &Calibration{Images: len(images)}
+	c := &Calibration{Images: samples.Len()}
 	var means channelMeans
-	if c.Statistics, means, c.Bad, err = m.observe(ctx, float, plan, images, sim, o.Biases); err != nil {
+	if c.Statistics, means, c.Bad, err = m.observe(ctx, float, plan, samples, sim, o.Biases); err != nil {
 		return nil, err
 	}
 	if err := plan.AssignWeights(float.Model.Graph, o.Weights); err != nil {
 		return nil, err
+	}
+	if o.Biases { // they depend on the weights alone
+		if err := plan.CorrectBiases(float.Model.Graph, means.of); err != nil {
+			return nil, err
+		}
 	}
 	if o.Method == AutoMethod {
 		if plan, c.Trials, err = m.search(ctx, sim, plan, c.Statistics, o.Search); err != nil {
@@ -89,20 +96,9 @@ func (m *Machine) Calibrate(ctx context.Context, d *Detector, images []coco.Imag
 		if err := plan.Assign(c.Statistics, o.Method); err != nil {
 			return nil, err
 		}
-		plan.Method = string(o.Method)
 	}
-	if o.Biases {
-		if err := plan.CorrectBiases(float.Model.Graph, means.of); err != nil {
-			return nil, err
-		}
-	}
-	errors, err := sim.Error(ctx, plan, 0)
-	if err != nil {
+	if c.NodeError, err = sim.nodeErrors(ctx, plan); err != nil {
 		return nil, err
-	}
-	c.NodeError = map[string]float64{}
-	for i, name := range sim.heads {
-		c.NodeError[name] = errors[i]
 	}
 	c.Plan = plan
 	c.Seconds = time.Since(start).Seconds()
@@ -148,9 +144,9 @@ func (c channelMeans) of(name string) ([]float32, error) {
 	return means, nil
 }
 
-// observe streams the images through the float model. The simulator keeps the
-// first few prepared images and what the heads made of them.
-func (m *Machine) observe(ctx context.Context, d *Detector, p *calib.Plan, images []coco.Image, sim *simulator, withMeans bool) (
+// observe streams the samples through the float model. The simulator keeps the
+// first few and what the model predicts for them.
+func (m *Machine) observe(ctx context.Context, d *Detector, p *calib.Plan, samples Samples, sim *simulator, withMeans bool) (
 	map[string]*calib.Statistics, channelMeans, []coco.BadImage, error) {
 	means := channelMeans{mu: &sync.Mutex{}, sums: map[string][]float64{}, values: map[string]float64{}}
 	var tensors []string
@@ -160,44 +156,51 @@ func (m *Machine) observe(ctx context.Context, d *Detector, p *calib.Plan, image
 		}
 	}
 	observer := calib.NewObserver(tensors)
-	n, err := m.compile(d, slices.Concat(tensors, sim.heads))
+	n, err := m.compile(d, tensors)
 	if err != nil {
 		return nil, means, nil, err
 	}
 	defer n.Close()
-	count := m.count("calibrate", len(images), "images")
-	bad := coco.NewBadImages(len(images), 0)
-	buffers := sync.Pool{New: func() any { b := make([]float32, d.inputLen()); return &b }}
-	err = n.ForEach(ctx, len(images), func(c *nn.Context, i int) error {
+	count := m.count("calibrate", samples.Len(), "images")
+	bad := coco.NewBadImages(samples.Len(), 0)
+	err = n.ForEach(ctx, samples.Len(), func(c *nn.Context, i int) error {
 		defer count.add()
-		picture, err := coco.Decode(images[i].Path)
+		inputs, err := samples.Read(i)
 		if err != nil {
 			observer.Skip(i)
-			return bad.Add(images[i], err)
+			return bad.Add(coco.Image{Path: samples.Name(i)}, err)
 		}
-		buffer := buffers.Get().(*[]float32)
-		defer buffers.Put(buffer)
-		if _, err := d.feed(c, picture, *buffer); err != nil {
-			return fmt.Errorf("%s: %w", images[i].Path, err)
+		if err := feed(c, inputs); err != nil {
+			return fmt.Errorf("%s: %w", samples.Name(i), err)
 		}
 		if err := c.Run(); err != nil {
 			return fmt.Errorf("%s: %w", d.Path, err)
 		}
 		if err := observer.Image(i, c); err != nil {
-			return fmt.Errorf("%s on %s: %w", d.Path, images[i].Path, err)
+			return fmt.Errorf("%s on %s: %w", d.Path, samples.Name(i), err)
 		}
 		if withMeans {
 			if err := means.add(d.Model.Graph, c, tensors); err != nil {
 				return err
 			}
 		}
-		return sim.keep(i, *buffer, c)
+		return sim.keep(i, inputs, c)
 	})
 	if err != nil {
 		return nil, means, nil, err
 	}
 	stats, err := observer.Statistics()
 	return stats, means, bad.List(), err
+}
+
+// feed gives a context's inputs their values.
+func feed(c *nn.Context, inputs map[string]*onnx.Tensor) error {
+	for name, value := range inputs {
+		if err := c.SetTensor(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c channelMeans) add(g *onnx.Graph, run *nn.Context, tensors []string) error {
@@ -221,123 +224,4 @@ func (c channelMeans) add(g *onnx.Graph, run *nn.Context, tensors []string) erro
 		c.mu.Unlock()
 	}
 	return nil
-}
-
-// simulator runs quantised forms of a model on the first calibration images and
-// compares the heads with the float model's. It is the judge of calib.Auto.
-type simulator struct {
-	m     *Machine
-	base  *Detector // the model that plans are applied to
-	heads []string
-	size  int
-
-	mu     sync.Mutex
-	inputs map[int][]float32   // by image: prepared pixels
-	wanted map[int][][]float32 // by image and head: the float model's values
-}
-
-const defaultSimulationImages = 16
-
-func newSimulator(m *Machine, float, base *Detector, images int) *simulator {
-	if images <= 0 {
-		images = defaultSimulationImages
-	}
-	heads := float.Heads
-	if len(heads) == 0 {
-		heads = float.outputNames()
-	}
-	return &simulator{m: m, base: base, heads: heads, size: images,
-		inputs: map[int][]float32{}, wanted: map[int][][]float32{}}
-}
-
-func (s *simulator) keep(i int, pixels []float32, c *nn.Context) error {
-	if i >= s.size {
-		return nil
-	}
-	var values [][]float32
-	for _, name := range s.heads {
-		v, err := c.Output(name)
-		if err != nil {
-			return err
-		}
-		values = append(values, v.Floats())
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inputs[i] = slices.Clone(pixels)
-	s.wanted[i] = values
-	return nil
-}
-
-// Error is the relative L2 error of each head over the first so many kept
-// images; 0 means all kept.
-func (s *simulator) Error(ctx context.Context, p *calib.Plan, images int) ([]float64, error) {
-	model, err := calib.Apply(s.base.Model, p, calib.FloatWeights)
-	if err != nil {
-		return nil, err
-	}
-	if err := model.Graph.Extract(s.heads); err != nil {
-		return nil, err
-	}
-	d, err := s.base.Derive(model)
-	if err != nil {
-		return nil, err
-	}
-	n, err := s.m.compile(d, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer n.Close()
-	var list []int
-	for i := range s.inputs {
-		list = append(list, i)
-	}
-	slices.Sort(list)
-	if images > 0 && images < len(list) {
-		list = list[:images]
-	}
-	differences := make([][]float64, len(list))
-	norms := make([][]float64, len(list))
-	err = n.ForEach(ctx, len(list), func(c *nn.Context, k int) error {
-		i := list[k]
-		if err := d.set(c, s.inputs[i]); err != nil {
-			return err
-		}
-		if err := c.Run(); err != nil {
-			return err
-		}
-		for h, name := range s.heads {
-			got, err := c.Output(name)
-			if err != nil {
-				return err
-			}
-			diff, norm := squares(got.Floats(), s.wanted[i][h])
-			differences[k] = append(differences[k], diff)
-			norms[k] = append(norms[k], norm)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	errors := make([]float64, len(s.heads))
-	for h := range s.heads {
-		var diff, norm float64
-		for k := range list {
-			diff += differences[k][h]
-			norm += norms[k][h]
-		}
-		errors[h] = math.Sqrt(diff / math.Max(norm, 1e-30))
-	}
-	return errors, nil
-}
-
-// squares gives the sums of squares of got-want and of want.
-func squares(got, want []float32) (diff, norm float64) {
-	for i, w := range want {
-		e := float64(got[i]) - float64(w)
-		diff += e * e
-		norm += float64(w) * float64(w)
-	}
-	return diff, norm
 }

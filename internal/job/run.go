@@ -98,6 +98,15 @@ func (d *Detector) inputLen() int { return 3 * d.Spec.Height * d.Spec.Width }
 
 // decode reads the detections out of a context.
 func (d *Detector) decode(c *nn.Context, t detect.Transform, o detect.Options) ([]detect.Detection, error) {
+	outputs, err := d.outputs(c)
+	if err != nil {
+		return nil, err
+	}
+	return d.Spec.Decode(outputs, 0, t, o)
+}
+
+// outputs copies what decoding reads out of a context.
+func (d *Detector) outputs(c *nn.Context) (map[string]*onnx.Tensor, error) {
 	outputs := map[string]*onnx.Tensor{}
 	for _, out := range d.Spec.Outputs {
 		v, err := c.Output(out.Name)
@@ -106,11 +115,18 @@ func (d *Detector) decode(c *nn.Context, t detect.Transform, o detect.Options) (
 		}
 		outputs[out.Name] = v
 	}
-	return d.Spec.Decode(outputs, 0, t, o)
+	return outputs, nil
 }
 
+// outputNames are the outputs that decoding reads, all for a network that is no
+// detector.
 func (d *Detector) outputNames() []string {
 	var names []string
+	if d.Spec.Family == detect.None {
+		for _, out := range d.Model.Graph.Outputs {
+			names = append(names, out.Name)
+		}
+	}
 	for _, out := range d.Spec.Outputs {
 		names = append(names, out.Name)
 	}

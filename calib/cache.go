@@ -1,0 +1,142 @@
+// TensorRT's calibration cache: the scales of a plan for the other way to INT8,
+// in which TensorRT 8 and 10 are given the float model and place the quantisers
+// themselves (implicit quantisation, trtexec --int8 --calib=FILE).
+//
+// The file is text: a line with the version and the calibrator's name, then one
+// line for each tensor, its name and the 32 bits of its scale, a float, in
+// hexadecimal with the highest digit first. The scale is the value of one step,
+// clip/127, as everywhere else here.
+package calib
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"trtact/internal/atomicfile"
+	"trtact/internal/fault"
+	"trtact/internal/onnx"
+)
+
+// CacheHeader opens the caches that this program writes: TensorRT 8.4's entropy
+// calibrator, of which later versions read the caches too.
+const CacheHeader = "TRT-8401-EntropyCalibration2"
+
+// Cache are the scales of tensors by name.
+type Cache map[string]float32
+
+// Cache gives the scale of every tensor that the plan quantises, and the same
+// scale to the tensors on the other side of operators that only move values, such
+// as the parts that a Concat puts together: where Q/DQ pairs would slide through
+// those, implicit quantisation asks for a scale on both sides. g is the graph
+// that p was placed on.
+func (p *Plan) Cache(g *onnx.Graph) (Cache, error) {
+	if len(p.Sites) > 0 && !p.Calibrated() {
+		return nil, fmt.Errorf("calibration cache: the plan has no scales yet; calibrate first")
+	}
+	c := Cache{}
+	var queue []string
+	give := func(tensor string, scale float32) {
+		if _, has := c[tensor]; !has && tensor != "" && g.Init[tensor] == nil {
+			c[tensor] = scale
+			queue = append(queue, tensor)
+		}
+	}
+	for _, s := range p.Sites {
+		give(s.Tensor, s.Scale)
+	}
+	ix := g.Index()
+	for ; len(queue) > 0; queue = queue[1:] {
+		tensor := queue[0]
+		if n := ix.Producer[tensor]; n != nil {
+			for _, in := range dataInputs(g, n) {
+				give(in, c[tensor])
+			}
+		}
+		for _, n := range ix.Consumers[tensor] {
+			if slices.Contains(dataInputs(g, n), tensor) {
+				for _, out := range n.Outputs {
+					give(out, c[tensor])
+				}
+			}
+		}
+	}
+	return c, nil
+}
+
+// Save writes the cache, tensors in the order of their names. TensorRT cannot
+// read names with line breaks; such a name is an error.
+func (c Cache) Save(path string) error {
+	for name, scale := range c {
+		if name == "" || strings.ContainsAny(name, "\r\n") {
+			return fmt.Errorf("write calibration cache %s: tensor %q: a cache holds one name a line", path, name)
+		}
+		if !goodScale(scale) {
+			return fmt.Errorf("write calibration cache %s: tensor %q has scale %v: want a positive normal number", path, name, scale)
+		}
+	}
+	return atomicfile.WriteFunc(path, c.write)
+}
+
+func (c Cache) write(w io.Writer) error {
+	names := make([]string, 0, len(c))
+	for name := range c {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	b := bufio.NewWriter(w)
+	fmt.Fprintln(b, CacheHeader)
+	for _, name := range names {
+		fmt.Fprintf(b, "%s: %08x\n", name, math.Float32bits(c[name]))
+	}
+	return b.Flush()
+}
+
+// ParseCache reads a cache that TensorRT or this program wrote. Errors are
+// fault.BadInput and name the line.
+func ParseCache(data []byte) (Cache, error) {
+	bad := func(line int, format string, a ...any) error {
+		return fault.BadInput(fmt.Errorf("calibration cache: line %d: %w", line, fmt.Errorf(format, a...)))
+	}
+	c := Cache{}
+	number := 0
+	for text := range bytes.Lines(data) {
+		number++
+		line := strings.TrimRight(string(text), "\r\n")
+		if number == 1 {
+			if !strings.HasPrefix(line, "TRT-") || !strings.Contains(line, "Calibration") {
+				return nil, bad(number, "%.60q is no header such as %s", line, CacheHeader)
+			}
+			continue
+		}
+		if line == "" {
+			continue
+		}
+		at := strings.LastIndex(line, ": ") // names may hold ": " too
+		if at <= 0 {
+			return nil, bad(number, "%.60q: want NAME: SCALE", line)
+		}
+		bits, err := strconv.ParseUint(line[at+2:], 16, 32)
+		if err != nil {
+			return nil, bad(number, "scale %.20q: want up to 8 hexadecimal digits", line[at+2:])
+		}
+		scale := math.Float32frombits(uint32(bits))
+		if _, twice := c[line[:at]]; twice {
+			return nil, bad(number, "tensor %.60q stands there twice", line[:at])
+		}
+		if !goodScale(scale) {
+			return nil, bad(number, "tensor %.60q has scale %v: want a positive normal number", line[:at], scale)
+		}
+		c[line[:at]] = scale
+	}
+	if number == 0 {
+		return nil, fault.BadInput(fmt.Errorf("calibration cache: the file is empty"))
+	}
+	return c, nil
+}

@@ -1,0 +1,301 @@
+package job
+
+import (
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	"trtact/calib"
+	"trtact/internal/detect"
+	"trtact/internal/nn"
+	"trtact/internal/onnx"
+)
+
+// simulator runs quantised forms of a model on the first calibration samples and
+// compares what they predict with the float model's predictions. It is the judge
+// of calib.Auto.
+type simulator struct {
+	m     *Machine
+	base  *Detector // the model that plans are applied to
+	float *Detector // the one to compare with: base, equalised if that was asked for
+	size  int
+
+	mu   sync.Mutex
+	kept map[int]*sight // by sample
+}
+
+// sight is one sample and what the float model makes of it.
+type sight struct {
+	inputs map[string]*onnx.Tensor
+	scores []detect.Score
+	boxes  map[int32][4]float32 // of predictions with a score that counts
+	values [][]float32          // of the outputs, where they cannot be decoded
+}
+
+const defaultSimulationImages = 16
+
+func newSimulator(m *Machine, float, base *Detector, images int) *simulator {
+	if images <= 0 {
+		images = defaultSimulationImages
+	}
+	return &simulator{m: m, base: base, float: float, size: images, kept: map[int]*sight{}}
+}
+
+// keep remembers what the float model predicts for one of the first samples.
+func (s *simulator) keep(i int, inputs map[string]*onnx.Tensor, c *nn.Context) error {
+	if i >= s.size {
+		return nil
+	}
+	view := &sight{inputs: inputs}
+	if s.float.Spec.Family == detect.None {
+		var err error
+		if view.values, err = s.outputValues(c); err != nil {
+			return err
+		}
+	} else {
+		p, err := s.float.predictions(c)
+		if err != nil {
+			return err
+		}
+		view.scores = p.Scores
+		view.boxes = map[int32][4]float32{}
+		for _, score := range p.Scores {
+			if _, known := view.boxes[score.Prediction]; !known && score.Value >= calib.ScoreThreshold {
+				view.boxes[score.Prediction] = p.Box(score.Prediction)
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept[i] = view
+	return nil
+}
+
+// leastScore is the score below which a prediction is nothing: average precision
+// does not look at lower ones.
+const leastScore = 0.001
+
+func (d *Detector) predictions(c *nn.Context) (*detect.Predictions, error) {
+	outputs, err := d.outputs(c)
+	if err != nil {
+		return nil, err
+	}
+	return d.Spec.Predictions(outputs, 0, leastScore)
+}
+
+func (s *simulator) outputValues(c *nn.Context) ([][]float32, error) {
+	var list [][]float32
+	for _, name := range s.float.outputNames() {
+		v, err := c.Output(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v.Floats())
+	}
+	return list, nil
+}
+
+// samples lists the kept ones in order, at most so many; 0: all.
+func (s *simulator) samples(images int) []int {
+	list := slices.Sorted(maps.Keys(s.kept))
+	if images > 0 && images < len(list) {
+		list = list[:images]
+	}
+	return list
+}
+
+// quantised compiles a plan's model down to the named tensors.
+func (s *simulator) quantised(p *calib.Plan, outputs []string) (*Detector, *nn.Network, error) {
+	model, err := calib.Apply(s.base.Model, p, calib.FloatWeights)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := model.Graph.Extract(outputs); err != nil {
+		return nil, nil, err
+	}
+	d, err := s.base.Derive(model)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := s.m.compile(d, nil)
+	return d, n, err
+}
+
+// Error is what calib.DetectionError says over the first so many kept samples;
+// for a network that is no detector, the relative L2 error of each output.
+func (s *simulator) Error(ctx context.Context, p *calib.Plan, images int) ([]float64, error) {
+	d, n, err := s.quantised(p, s.float.outputNames())
+	if err != nil {
+		return nil, err
+	}
+	defer n.Close()
+	list := s.samples(images)
+	detections := make([]calib.DetectionError, len(list))
+	outputs := make([][]squareSums, len(list))
+	err = n.ForEach(ctx, len(list), func(c *nn.Context, k int) error {
+		view := s.kept[list[k]]
+		if err := feed(c, view.inputs); err != nil {
+			return err
+		}
+		if err := c.Run(); err != nil {
+			return err
+		}
+		if d.Spec.Family != detect.None {
+			got, err := d.predictions(c)
+			if err == nil {
+				view.compare(got, &detections[k])
+			}
+			return err
+		}
+		got, err := s.outputValues(c)
+		for i := range got {
+			outputs[k] = append(outputs[k], squares(got[i], view.values[i]))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d.Spec.Family == detect.None {
+		return relative(outputs), nil
+	}
+	var total calib.DetectionError
+	for _, e := range detections { // in the order of the samples, whatever the threads
+		total.Merge(e)
+	}
+	return total.Values(), nil
+}
+
+// compare adds the differences between both models' predictions.
+func (v *sight) compare(got *detect.Predictions, e *calib.DetectionError) {
+	a, b := v.scores, got.Scores
+	for len(a) > 0 || len(b) > 0 {
+		order := 0
+		switch {
+		case len(a) == 0:
+			order = 1
+		case len(b) == 0:
+			order = -1
+		default:
+			order = a[0].Compare(b[0])
+		}
+		var want, have float32
+		if order <= 0 {
+			want, a = a[0].Value, a[1:]
+		}
+		if order >= 0 {
+			have, b = b[0].Value, b[1:]
+		}
+		e.AddScore(want, have)
+	}
+	for _, prediction := range slices.Sorted(maps.Keys(v.boxes)) {
+		e.AddBox(v.boxes[prediction], got.Box(prediction))
+	}
+}
+
+// nodeErrors is the relative L2 error of each distillation node over the kept
+// samples: the float model and the plan's run side by side.
+func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]float64, error) {
+	nodes := s.float.Heads
+	if len(nodes) == 0 {
+		nodes = s.float.outputNames()
+	}
+	_, quantised, err := s.quantised(p, nodes)
+	if err != nil {
+		return nil, err
+	}
+	defer quantised.Close()
+	model := s.float.Model.Clone()
+	if err := model.Graph.Extract(nodes); err != nil {
+		return nil, err
+	}
+	d, err := s.float.Derive(model)
+	if err != nil {
+		return nil, err
+	}
+	float, err := s.m.compile(d, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer float.Close()
+	list := s.samples(0)
+	sums := make([][]squareSums, len(list))
+	values := func(c *nn.Context, k int) ([]*onnx.Tensor, error) {
+		if err := feed(c, s.kept[list[k]].inputs); err != nil {
+			return nil, err
+		}
+		if err := c.Run(); err != nil {
+			return nil, err
+		}
+		var found []*onnx.Tensor
+		for _, name := range nodes {
+			v, err := c.Output(name)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, v)
+		}
+		return found, nil
+	}
+	// One after the other, a few samples at a time: what the float model gave is
+	// kept no longer than that.
+	const few = 4
+	for from := 0; from < len(list); from += few {
+		count := min(few, len(list)-from)
+		want := make([][]*onnx.Tensor, count)
+		err := float.ForEach(ctx, count, func(c *nn.Context, k int) (err error) {
+			want[k], err = values(c, from+k)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		err = quantised.ForEach(ctx, count, func(c *nn.Context, k int) error {
+			got, err := values(c, from+k)
+			for i := range got {
+				sums[from+k] = append(sums[from+k], squares(got[i].Floats(), want[k][i].Floats()))
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	errors := map[string]float64{}
+	for i, e := range relative(sums) {
+		errors[nodes[i]] = e
+	}
+	return errors, nil
+}
+
+// squareSums are the sums of squares of a difference and of what was wanted.
+type squareSums struct{ difference, norm float64 }
+
+func squares(got, want []float32) squareSums {
+	var s squareSums
+	for i, w := range want {
+		e := float64(got[i]) - float64(w)
+		s.difference += e * e
+		s.norm += float64(w) * float64(w)
+	}
+	return s
+}
+
+// relative is the L2 error of each tensor over all samples, relative to its norm.
+func relative(samples [][]squareSums) []float64 {
+	if len(samples) == 0 {
+		return nil
+	}
+	errors := make([]float64, len(samples[0]))
+	for i := range errors {
+		var total squareSums
+		for _, s := range samples {
+			total.difference += s[i].difference
+			total.norm += s[i].norm
+		}
+		errors[i] = math.Sqrt(total.difference / math.Max(total.norm, 1e-30))
+	}
+	return errors
+}

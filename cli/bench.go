@@ -203,8 +203,13 @@ func (s *session) writeBench(r benchResult) error {
 	}
 	t := report.NewTable(titles...)
 	simulated := false
+	var paths []string
 	for _, m := range r.Models {
-		name := filepath.Base(m.Model)
+		paths = append(paths, m.Model)
+	}
+	names := modelTitles(paths)
+	for i, m := range r.Models {
+		name := names[i]
 		if m.Quantized {
 			name += " *"
 			simulated = true

@@ -204,18 +204,16 @@ func drawPicture(to, from string, models []string, found [][]detect.Detection, n
 		return err
 	}
 	var drawn []image.Image
-	var titles []string
-	for k, m := range models {
+	for k := range models {
 		img, err := detect.Draw(pixels, found[k], names[k], detect.DrawOptions{Labels: true})
 		if err != nil {
 			return fmt.Errorf("draw %s: %w", from, err)
 		}
 		drawn = append(drawn, img)
-		titles = append(titles, filepath.Base(m))
 	}
 	picture := drawn[0]
 	if len(drawn) > 1 {
-		if picture, err = detect.SideBySide(drawn, titles); err != nil {
+		if picture, err = detect.SideBySide(drawn, modelTitles(models)); err != nil {
 			return fmt.Errorf("draw %s: %w", from, err)
 		}
 	}
@@ -228,11 +226,7 @@ func drawPicture(to, from string, models []string, found [][]detect.Detection, n
 }
 
 func (s *session) writeDetect(r detectResult) error {
-	titles := []string{"picture"}
-	for _, m := range r.Models {
-		titles = append(titles, filepath.Base(m))
-	}
-	t := report.NewTable(titles...)
+	t := report.NewTable(append([]string{"picture"}, modelTitles(r.Models)...)...)
 	for _, p := range r.Pictures {
 		row := []string{p.Picture}
 		for _, list := range p.Detections {
@@ -241,6 +235,23 @@ func (s *session) writeDetect(r detectResult) error {
 		t.Add(row...)
 	}
 	return s.table(t)
+}
+
+// modelTitles are the models' file names, with their folder where two have the
+// same name.
+func modelTitles(models []string) []string {
+	count := map[string]int{}
+	for _, m := range models {
+		count[filepath.Base(m)]++
+	}
+	titles := make([]string, len(models))
+	for i, m := range models {
+		titles[i] = filepath.Base(m)
+		if count[titles[i]] > 1 {
+			titles[i] = filepath.Join(filepath.Base(filepath.Dir(m)), titles[i])
+		}
+	}
+	return titles
 }
 
 // summary is "3 person, 1 dog", most frequent first.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -215,6 +216,18 @@ func TestDetectBadUse(t *testing.T) {
 		r := run(t, append([]string{"detect", "-q"}, c.args...)...)
 		if r.code != c.code || r.out != "" || !strings.Contains(r.err, c.want) {
 			t.Errorf("%v: exit %d, %q; want %d and %q", c.args, r.code, r.err, c.code, c.want)
+		}
+	}
+}
+
+func TestModelTitles(t *testing.T) {
+	for _, c := range []struct{ models, want []string }{
+		{[]string{"a/x.onnx", "b/y.onnx"}, []string{"x.onnx", "y.onnx"}},
+		{[]string{"a/x.onnx", "b/x.onnx", "y.onnx"}, []string{"a/x.onnx", "b/x.onnx", "y.onnx"}},
+		{[]string{"x.onnx", "b/x.onnx"}, []string{"x.onnx", "b/x.onnx"}},
+	} {
+		if got := modelTitles(c.models); !slices.Equal(got, c.want) {
+			t.Errorf("modelTitles(%q) = %q, want %q", c.models, got, c.want)
 		}
 	}
 }

@@ -5,7 +5,9 @@
 package coco
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -188,7 +190,11 @@ func OpenSubset(path, imagesDir, list string) (*Dataset, error) {
 func Open(path, imagesDir string) (*Dataset, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fault.BadInput(fmt.Errorf("open data set: %w", err))
+		var at *fs.PathError
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		return nil, fault.BadInput(fmt.Errorf("open data set %s: %w", path, err))
 	}
 	extension := strings.ToLower(filepath.Ext(path))
 	if imagesDir != "" && extension != ".json" {

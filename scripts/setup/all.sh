@@ -3,7 +3,9 @@
 . "$(dirname "$0")/common.sh"
 
 "$SETUP_DIR/system.sh"
-"$SETUP_DIR/go.sh" >/dev/null
+go=$("$SETUP_DIR/go.sh")
+cd "$ROOT_DIR"
+logged go-modules env GOTOOLCHAIN=local "$go" mod download
 "$SETUP_DIR/onednn.sh"
 if [ -x "$SETUP_DIR/tensorrt-rtx.sh" ]; then
     "$SETUP_DIR/tensorrt-rtx.sh"

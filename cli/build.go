@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -76,6 +77,7 @@ func calibrationFlags() []urfave.Flag {
 		&urfave.StringSliceFlag{Name: "exclude", Category: flagsCalibration, Usage: "keep layers float whose name matches `REGEXP`"},
 		&urfave.StringSliceFlag{Name: "include", Category: flagsCalibration, Usage: "quantise only layers whose name matches `REGEXP`"},
 		&urfave.BoolFlag{Name: "depthwise", Category: flagsCalibration, Usage: "quantise depthwise convolutions too"},
+		&urfave.BoolFlag{Name: "pooled", Category: flagsCalibration, Usage: "quantise layers on a single position too (squeeze-and-excite)"},
 		&urfave.BoolFlag{Name: "heads", Category: flagsCalibration, Usage: "quantise the last layer of every head too"},
 		&urfave.BoolFlag{Name: "no-concat", Category: flagsCalibration, Usage: "let the inputs of a Concat have scales of their own"},
 		&urfave.BoolFlag{Name: "equalise", Category: flagsCalibration, Usage: "cross-layer equalisation first"},
@@ -123,7 +125,7 @@ func calibrateOptions(c *urfave.Context) (job.CalibrateOptions, calib.WeightForm
 			return o, 0, usage(command, "%v", err)
 		}
 	}
-	o.Placement.Depthwise, o.Placement.QuantizeHeads = c.Bool("depthwise"), c.Bool("heads")
+	o.Placement.Depthwise, o.Placement.Pooled, o.Placement.QuantizeHeads = c.Bool("depthwise"), c.Bool("pooled"), c.Bool("heads")
 	o.Placement.Concat = !c.Bool("no-concat")
 	form := calib.FloatWeights
 	if c.String("onnx-weights") == "int8" {
@@ -229,7 +231,8 @@ func (s *session) writeBuild(r *job.Result) error {
 	head.Add("model", fmt.Sprintf("%s: %s, %dx%d, batch %d", r.Model.Path, r.Family, r.Shape[0], r.Shape[1], r.Batch))
 	if r.PTQ != nil {
 		head.Add("scales", ptqText(r.PTQ))
-		head.Add("quantised", fmt.Sprintf("%d layers, %.1f %% of the weights; %d layers stay float", r.Quantization.Layers, 100*r.Quantization.Share, len(r.Quantization.Skipped)))
+		head.Add("quantised", fmt.Sprintf("%d layers, %.1f %% of the weights", r.Quantization.Layers, 100*r.Quantization.Share))
+		head.Add("stay float", floatText(r.Quantization.Skipped))
 	}
 	if e := r.Engine; e != nil {
 		text := fmt.Sprintf("%s %s, %s", backendName(e.Backend), e.Version, e.Precision)
@@ -300,9 +303,9 @@ func (s *session) writeFigures(r *job.Result) error {
 	if err := s.table(t); err != nil {
 		return err
 	}
-	for _, note := range sizeNotes(r) {
+	if notes := sizeNotes(r); notes != "" {
 		fmt.Fprintln(s.out)
-		for _, line := range report.Wrap(note, s.width) {
+		for _, line := range report.Wrap(notes, s.width) {
 			fmt.Fprintln(s.out, line)
 		}
 	}
@@ -310,18 +313,18 @@ func (s *session) writeFigures(r *job.Result) error {
 }
 
 // sizeNotes say why files are larger than the weights in them.
-func sizeNotes(r *job.Result) []string {
+func sizeNotes(r *job.Result) string {
 	var notes []string
 	if r.Size.ONNXInt8 > r.Size.WeightsInt8 && r.Size.ONNXInt8 >= r.Size.WeightsFloat {
 		notes = append(notes, "The Q/DQ model holds its weights in float, which every TensorRT reads; --onnx-weights int8 makes it a quarter of the size.")
 	}
 	if r.Engine != nil && r.Size.WeightsInt8 > 0 {
 		if weights, _ := r.Engine.WeightBytes(); len(r.Engine.Targets) > 1 && weights > 0 {
-			notes = append(notes, fmt.Sprintf("Of the engine %s are weights; the rest is code for each of its %d kinds of GPU (--target builds for fewer).",
+			notes = append(notes, fmt.Sprintf("Of the engine %s are weights; most of the rest is code for each of its %d kinds of GPU (--target builds for fewer).",
 				report.Bytes(weights), len(r.Engine.Targets)))
 		}
 	}
-	return notes
+	return strings.Join(notes, " ")
 }
 
 func ptqText(p *job.PTQ) string {
@@ -336,6 +339,28 @@ func ptqText(p *job.PTQ) string {
 		text += fmt.Sprintf(", %d more could not be read", len(p.Bad))
 	}
 	return text
+}
+
+// floatText is "31 layers: 28 depthwise, 3 last layer of an output branch"; the
+// plan has their names and the whole reasons.
+func floatText(skipped []calib.Skip) string {
+	if len(skipped) == 0 {
+		return "none"
+	}
+	count := map[string]int{}
+	var kinds []string // in the order of the graph
+	for _, k := range skipped {
+		kind, _, _ := strings.Cut(k.Reason, ":")
+		if count[kind] == 0 {
+			kinds = append(kinds, kind)
+		}
+		count[kind]++
+	}
+	slices.SortStableFunc(kinds, func(a, b string) int { return count[b] - count[a] })
+	for i, kind := range kinds {
+		kinds[i] = fmt.Sprintf("%d %s", count[kind], kind)
+	}
+	return fmt.Sprintf("%d layers: %s", len(skipped), strings.Join(kinds, ", "))
 }
 
 // laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job.

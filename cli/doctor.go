@@ -153,17 +153,17 @@ func nvmlPart() part {
 }
 
 func driverPart() part {
-	return libraryPart(cuda.Driver(), "CUDA driver", "building engines with TensorRT, running and timing engines, computing on the GPU",
+	return libraryPart(cuda.Driver(), "CUDA driver", "building engines with TensorRT proper",
 		"comes with the NVIDIA driver (libcuda.so.1); a container needs it passed in by the NVIDIA container toolkit")
 }
 
 func runtimePart() part {
-	return libraryPart(cuda.Runtime(), "CUDA runtime", "computing on the GPU, and TensorRT proper",
+	return libraryPart(cuda.Runtime(), "CUDA runtime", "TensorRT proper",
 		"package cuda-cudart-12-x of NVIDIA's package repository, or the CUDA toolkit; CUDA_HOME names its folder")
 }
 
 func cudnnPart() part {
-	return libraryPart(cuda.CuDNN(), "cuDNN", "computing on the GPU; TensorRT 8 uses it for some layers",
+	return libraryPart(cuda.CuDNN(), "cuDNN", "TensorRT 8, which uses it for some layers",
 		"package libcudnn9-cuda-12 (TensorRT 8: libcudnn8) of NVIDIA's package repository")
 }
 

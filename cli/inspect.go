@@ -209,11 +209,7 @@ func (s *session) writePlan(r *inspectResult, layers bool) error {
 	}
 	if len(p.Skipped) > 0 {
 		fmt.Fprintln(s.out)
-		t := report.NewTable("stays float", "operator", "reason")
-		for _, k := range p.Skipped {
-			t.Add(report.OneLine(k.Node), k.Op, report.OneLine(k.Reason))
-		}
-		if err := s.table(t); err != nil {
+		if err := s.table(floatTable(p.Skipped)); err != nil {
 			return err
 		}
 	}
@@ -227,6 +223,23 @@ func (s *session) writePlan(r *inspectResult, layers bool) error {
 			fmt.Sprintf("%.2g %%", 100*site.Clipped), site.Method, report.OneLine(site.Why))
 	}
 	return s.table(t)
+}
+
+// floatTable lists the layers that stay float, those of one reason together.
+func floatTable(skipped []calib.Skip) *report.Table {
+	names := map[string][]string{}
+	var reasons []string // in the order of the graph
+	for _, k := range skipped {
+		if names[k.Reason] == nil {
+			reasons = append(reasons, k.Reason)
+		}
+		names[k.Reason] = append(names[k.Reason], report.OneLine(k.Node))
+	}
+	t := report.NewTable(">float", "why, and which")
+	for _, reason := range reasons {
+		t.Add(report.Count(int64(len(names[reason]))), report.OneLine(reason)+"\n"+strings.Join(names[reason], ", "))
+	}
+	return t
 }
 
 func (s *session) writeEngine(r *inspectResult, layers bool) error {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
@@ -195,28 +196,39 @@ func (s *session) writeBench(r benchResult) error {
 	if r.Threads > 1 {
 		threads = fmt.Sprintf("%d threads", r.Threads)
 	}
-	first := r.Models[0]
-	fmt.Fprintf(s.out, "on the CPU (%s, %s), batch %d, milliseconds\n\n", r.Backend, threads, first.Batch)
-	titles := []string{"model", "input", ">runs", ">min", ">mean", ">median", ">p90", ">p95", ">p99", ">CV", ">images/s"}
+	var paths []string
+	oneInput := true
+	for _, m := range r.Models {
+		paths = append(paths, m.Model)
+		oneInput = oneInput && m.Height == r.Models[0].Height && m.Width == r.Models[0].Width
+	}
+	first, titles := r.Models[0], []string{"model"}
+	about := fmt.Sprintf("batch %d", first.Batch)
+	if oneInput {
+		about += fmt.Sprintf(" of %dx%d", first.Height, first.Width)
+	} else {
+		titles = append(titles, "input")
+	}
+	head := fmt.Sprintf("on the CPU (%s, %s), %s, %s runs; milliseconds", r.Backend, threads, about, report.Count(int64(first.Latency.Count)))
+	fmt.Fprintf(s.out, "%s\n\n", strings.Join(report.Wrap(head, s.width), "\n"))
+	titles = append(titles, ">min", ">mean", ">median", ">p90", ">p95", ">p99", ">images/s")
 	if len(r.Models) > 1 {
 		titles = append(titles, ">speed")
 	}
 	t := report.NewTable(titles...)
 	simulated := false
-	var paths []string
-	for _, m := range r.Models {
-		paths = append(paths, m.Model)
-	}
 	names := modelTitles(paths)
 	for i, m := range r.Models {
-		name := names[i]
+		row := []string{names[i]}
 		if m.Quantized {
-			name += " *"
+			row[0] += " *"
 			simulated = true
 		}
+		if !oneInput {
+			row = append(row, fmt.Sprintf("%dx%d", m.Height, m.Width))
+		}
 		l := m.Latency
-		t.Add(name, fmt.Sprintf("%dx%d", m.Height, m.Width), fmt.Sprint(l.Count), ms(l.Min), ms(l.Mean), ms(l.Median), ms(l.P90), ms(l.P95), ms(l.P99),
-			fmt.Sprintf("%.1f%%", 100*l.CV), ms(m.Throughput), fmt.Sprintf("%.2fx", m.Speed))
+		t.Add(append(row, ms(l.Min), ms(l.Mean), ms(l.Median), ms(l.P90), ms(l.P95), ms(l.P99), ms(m.Throughput), fmt.Sprintf("%.2fx", m.Speed))...)
 	}
 	if err := s.table(t); err != nil || !simulated {
 		return err

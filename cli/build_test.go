@@ -129,7 +129,7 @@ func TestCalibrate(t *testing.T) {
 		}
 	}
 	text := run(t, "calibrate", model, "--data", data, "--method", "absmax", "--calib-images", "2", "-o", out, "--onnx-weights", "int8", "--cache", out+".cache")
-	if text.code != 0 || !strings.Contains(text.out, "distillation node") {
+	if text.code != 0 || !strings.Contains(text.out, "output branch") {
 		t.Errorf("exit %d: %s%s", text.code, text.out, text.err)
 	}
 	written, err := os.ReadFile(out + ".cache")

@@ -170,7 +170,7 @@ func (s *session) writeCalibration(r calibrateResult) error {
 		return err
 	}
 	fmt.Fprintln(s.out)
-	e := report.NewTable("distillation node", ">relative error")
+	e := report.NewTable("last layer of an output branch", ">error of INT8")
 	names := make([]string, 0, len(r.Error))
 	for name := range r.Error {
 		names = append(names, name)

@@ -75,7 +75,7 @@ func TestAutoChoosesByMeasuring(t *testing.T) {
 	p, sim := autoCase(t)
 	pair := []Method{AbsMax, Percentile(99.9)}
 	heard := 0
-	best, trials, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: pair, Images: 5, Progress: func(Trial) { heard++ }})
+	best, trials, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: pair, Groups: 24, Images: 5, Progress: func(Trial) { heard++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestAutoChoosesByMeasuring(t *testing.T) {
 	if !strings.HasPrefix(best.Method, "auto: ") {
 		t.Errorf("method %q", best.Method)
 	}
-	again, _, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: pair, Images: 5})
+	again, _, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: pair, Groups: 24, Images: 5})
 	if err != nil || !reflect.DeepEqual(best, again) {
 		t.Errorf("a second search chose differently (%v)", err)
 	}
@@ -113,9 +113,58 @@ func TestAutoChoosesByMeasuring(t *testing.T) {
 
 func TestAutoKeepsItsBudget(t *testing.T) {
 	p, sim := autoCase(t)
-	_, trials, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: []Method{AbsMax, MSE, MeanPercentile(99.9)}, Budget: 5})
-	if err != nil || len(trials) != 5 || sim.calls != 5 {
-		t.Errorf("%d trials, %d calls (%v); want 5", len(trials), sim.calls, err)
+	o := AutoOptions{Candidates: []Method{AbsMax, MSE, MeanPercentile(99.9)}, Groups: 2}
+	_, trials, err := Auto(context.Background(), sim, p, sim.stats, o)
+	if err != nil || len(trials) != 5 || sim.calls != 5 || o.Trials() != 5 {
+		t.Errorf("%d trials, %d calls (%v), %d announced; want 5", len(trials), sim.calls, err, o.Trials())
+	}
+	sim.calls = 0
+	if _, trials, err = Auto(context.Background(), sim, p, sim.stats, AutoOptions{}); err != nil || len(trials) != len(DefaultCandidates()) {
+		t.Errorf("%d trials by default (%v); want one for each of %d candidates", len(trials), err, len(DefaultCandidates()))
+	}
+}
+
+// TestAutoChanges: changes build on each other, and one that does harm is undone.
+func TestAutoChanges(t *testing.T) {
+	p, sim := autoCase(t)
+	scaleOf := func(p *Plan, tensor string) *Site {
+		for i := range p.Sites {
+			if p.Sites[i].Tensor == tensor {
+				return &p.Sites[i]
+			}
+		}
+		t.Fatalf("no site %s", tensor)
+		return nil
+	}
+	var seen []float32 // of a, when the last change came
+	best, trials, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Candidates: []Method{AbsMax}, Changes: []Change{
+		{"less range for a", func(p *Plan) error { scaleOf(p, "a").Scale /= 8; return nil }},
+		{"less range for b", func(p *Plan) error { scaleOf(p, "b").Scale /= 1000; return nil }},
+		{"nothing", func(p *Plan) error { seen = append(seen, scaleOf(p, "a").Scale, scaleOf(p, "b").Scale); return nil }},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := Scale(float64(sim.stats["a"].AbsMax))/8, Scale(float64(sim.stats["b"].AbsMax))
+	if got := scaleOf(best, "a").Scale; got != a {
+		t.Errorf("a has scale %v, want %v", got, a)
+	}
+	if want := []float32{a, b}; !reflect.DeepEqual(seen, want) {
+		t.Errorf("the last change saw %v, want %v", seen, want)
+	}
+	var kept []bool
+	for _, trial := range trials {
+		kept = append(kept, trial.Kept)
+	}
+	if want := []bool{true, true, false, false}; !reflect.DeepEqual(kept, want) {
+		t.Errorf("kept %v, want %v", kept, want)
+	}
+	if best.Method != "auto: absmax + less range for a" {
+		t.Errorf("method %q", best.Method)
+	}
+	boom := errors.New("boom")
+	if _, _, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Changes: []Change{{"x", func(*Plan) error { return boom }}}}); !errors.Is(err, boom) {
+		t.Errorf("a change that fails: %v", err)
 	}
 }
 

@@ -11,7 +11,7 @@ func TestDetectionError(t *testing.T) {
 	// background that does not count.
 	one.AddScore(0.8, 0.6)
 	one.AddScore(0, 0.3)
-	one.AddScore(0.2, 0.1)
+	one.AddScore(0.09, 0.05)
 	// 10 x 40, moved by 2 to the right: 8 x 40 in common.
 	one.AddBox([4]float32{0, 0, 10, 40}, [4]float32{2, 0, 12, 40})
 	got := one.Values()
@@ -29,9 +29,6 @@ func TestDetectionError(t *testing.T) {
 	two.Merge(one)
 	if v := two.Values(); v[0] >= got[0] || v[0] <= 0 || v[1] != got[1]/2 {
 		t.Errorf("with an image without error the errors are %v, alone %v", v, got)
-	}
-	if two.Seen() != 2 {
-		t.Errorf("%d boxes seen, want 2", two.Seen())
 	}
 }
 
@@ -52,15 +49,15 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-// TestDetectionErrorWithoutTeacher: detections of the quantised model alone are
-// an error beyond measure, none at all are none.
+// TestDetectionErrorWithoutTeacher: images on which the float model sees nothing
+// still tell plans apart by what they invent.
 func TestDetectionErrorWithoutTeacher(t *testing.T) {
 	var e DetectionError
 	if v := e.Values(); v[0] != 0 || v[1] != 0 {
 		t.Errorf("nothing compared: %v", v)
 	}
 	e.AddScore(0, 0.9)
-	if v := e.Values(); !math.IsInf(v[0], 1) {
+	if v := e.Values(); math.Abs(v[0]-0.9) > 1e-6 || v[1] != 0 {
 		t.Errorf("only the quantised model sees something: %v", v)
 	}
 }

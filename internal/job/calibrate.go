@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"trtact/calib"
@@ -20,10 +19,10 @@ const AutoMethod calib.Method = "auto"
 // CalibrateOptions say how a detector is quantised after training.
 type CalibrateOptions struct {
 	Method    calib.Method // of the activations; "" is AutoMethod
-	Weights   calib.Method // of the weights; "" is calib.AbsMax
+	Weights   calib.Method // of the weights; "" is calib.AbsMax, beside which AutoMethod tries calib.MSE
 	Placement calib.Options
 	Equalise  bool // cross-layer equalisation first
-	Biases    bool // bias correction at the end
+	Biases    bool // bias correction; AutoMethod tries it in any case
 	Images    int  // at most so many; 0: all
 	Search    calib.AutoOptions
 }
@@ -59,9 +58,6 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	if o.Method == "" {
 		o.Method = AutoMethod
 	}
-	if o.Weights == "" {
-		o.Weights = calib.AbsMax
-	}
 	plan, err := calib.Place(d.Model.Graph, o.Placement)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Path, err)
@@ -75,27 +71,39 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 		}
 	}
 	sim := newSimulator(m, float, d, o.Search.Images)
+	sim.tensors = tensorsOf(plan)
 	c := &Calibration{Images: samples.Len()}
-	var means channelMeans
-	if c.Statistics, means, c.Bad, err = m.observe(ctx, float, plan, samples, sim, o.Biases); err != nil {
+	if c.Statistics, c.Bad, err = m.observe(ctx, float, samples, sim); err != nil {
 		return nil, err
 	}
-	if err := plan.AssignWeights(float.Model.Graph, o.Weights); err != nil {
-		return nil, err
-	}
-	if o.Biases { // they depend on the weights alone
-		if err := plan.CorrectBiases(float.Model.Graph, means.of); err != nil {
-			return nil, err
+	correct := func(p *calib.Plan) error { return p.CorrectBiases(float.Model.Graph, sim.means) }
+	weigh := func(p *calib.Plan, method calib.Method) error {
+		err := p.AssignWeights(float.Model.Graph, method)
+		if err == nil && (o.Biases || len(p.Biases) > 0) {
+			err = correct(p) // what rounding shifts depends on the weights alone
 		}
+		return err
+	}
+	weights := o.Weights
+	if weights == "" {
+		weights = calib.AbsMax
+	}
+	if err := weigh(plan, weights); err != nil {
+		return nil, err
 	}
 	if o.Method == AutoMethod {
+		if !o.Biases {
+			o.Search.Changes = append(o.Search.Changes, calib.Change{Name: "bias correction", Apply: correct})
+		}
+		if o.Weights == "" {
+			o.Search.Changes = append(o.Search.Changes, calib.Change{Name: "weights by squared error",
+				Apply: func(p *calib.Plan) error { return weigh(p, calib.MSE) }})
+		}
 		if plan, c.Trials, err = m.search(ctx, sim, plan, c.Statistics, o.Search); err != nil {
 			return nil, err
 		}
-	} else {
-		if err := plan.Assign(c.Statistics, o.Method); err != nil {
-			return nil, err
-		}
+	} else if err := plan.Assign(c.Statistics, o.Method); err != nil {
+		return nil, err
 	}
 	if c.NodeError, err = sim.nodeErrors(ctx, plan); err != nil {
 		return nil, err
@@ -114,7 +122,7 @@ func (d *Detector) rescaled(list []calib.Equalisation) (*Detector, error) {
 }
 
 func (m *Machine) search(ctx context.Context, sim *simulator, p *calib.Plan, stats map[string]*calib.Statistics, o calib.AutoOptions) (*calib.Plan, []calib.Trial, error) {
-	count := m.count("search scales", o.Budget, "trials")
+	count := m.count("search scales", o.Trials(), "trials")
 	report := o.Progress
 	o.Progress = func(t calib.Trial) {
 		count.add()
@@ -125,40 +133,24 @@ func (m *Machine) search(ctx context.Context, sim *simulator, p *calib.Plan, sta
 	return calib.Auto(ctx, sim, p, stats, o)
 }
 
-// channelMeans are the running channel sums of the observed tensors.
-type channelMeans struct {
-	mu     *sync.Mutex
-	sums   map[string][]float64
-	values map[string]float64 // values that went into one channel's sum
-}
-
-func (c channelMeans) of(name string) ([]float32, error) {
-	sums := c.sums[name]
-	if sums == nil {
-		return nil, fmt.Errorf("tensor was not observed")
-	}
-	means := make([]float32, len(sums))
-	for i, s := range sums {
-		means[i] = float32(s / c.values[name])
-	}
-	return means, nil
-}
-
-// observe streams the samples through the float model. The simulator keeps the
-// first few and what the model predicts for them.
-func (m *Machine) observe(ctx context.Context, d *Detector, p *calib.Plan, samples Samples, sim *simulator, withMeans bool) (
-	map[string]*calib.Statistics, channelMeans, []coco.BadImage, error) {
-	means := channelMeans{mu: &sync.Mutex{}, sums: map[string][]float64{}, values: map[string]float64{}}
+// tensorsOf lists the activations that a plan quantises.
+func tensorsOf(p *calib.Plan) []string {
 	var tensors []string
 	for _, s := range p.Sites {
 		if !slices.Contains(tensors, s.Tensor) {
 			tensors = append(tensors, s.Tensor)
 		}
 	}
-	observer := calib.NewObserver(tensors)
-	n, err := m.compile(d, tensors)
+	return tensors
+}
+
+// observe streams the samples through the float model. The simulator keeps the
+// first few and what the model predicts for them.
+func (m *Machine) observe(ctx context.Context, d *Detector, samples Samples, sim *simulator) (map[string]*calib.Statistics, []coco.BadImage, error) {
+	observer := calib.NewObserver(sim.tensors)
+	n, err := m.compile(d, sim.tensors)
 	if err != nil {
-		return nil, means, nil, err
+		return nil, nil, err
 	}
 	defer n.Close()
 	count := m.count("calibrate", samples.Len(), "images")
@@ -179,18 +171,13 @@ func (m *Machine) observe(ctx context.Context, d *Detector, p *calib.Plan, sampl
 		if err := observer.Image(i, c); err != nil {
 			return fmt.Errorf("%s on %s: %w", d.Path, samples.Name(i), err)
 		}
-		if withMeans {
-			if err := means.add(d.Model.Graph, c, tensors); err != nil {
-				return err
-			}
-		}
 		return sim.keep(i, inputs, c)
 	})
 	if err != nil {
-		return nil, means, nil, err
+		return nil, nil, err
 	}
 	stats, err := observer.Statistics()
-	return stats, means, bad.List(), err
+	return stats, bad.List(), err
 }
 
 // feed gives a context's inputs their values.
@@ -199,29 +186,6 @@ func feed(c *nn.Context, inputs map[string]*onnx.Tensor) error {
 		if err := c.SetTensor(name, value); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (c channelMeans) add(g *onnx.Graph, run *nn.Context, tensors []string) error {
-	for _, name := range tensors {
-		dims := g.Info[name].Dims
-		if len(dims) != 4 {
-			continue
-		}
-		sums := make([]float64, dims[1])
-		if err := run.ChannelSums(name, sums); err != nil {
-			return err
-		}
-		c.mu.Lock()
-		if c.sums[name] == nil {
-			c.sums[name] = make([]float64, dims[1])
-		}
-		for i, s := range sums {
-			c.sums[name][i] += s
-		}
-		c.values[name] += float64(dims[0] * dims[2] * dims[3])
-		c.mu.Unlock()
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -21,6 +22,8 @@ type simulator struct {
 	base  *Detector // the model that plans are applied to
 	float *Detector // the one to compare with: base, equalised if that was asked for
 	size  int
+	// tensors are those whose channel means are taken.
+	tensors []string
 
 	mu   sync.Mutex
 	kept map[int]*sight // by sample
@@ -32,13 +35,12 @@ type sight struct {
 	scores []detect.Score
 	boxes  map[int32][4]float32 // of predictions with a score that counts
 	values [][]float32          // of the outputs, where they cannot be decoded
+	means  map[string][]float64 // of each channel of a tensor
 }
-
-const defaultSimulationImages = 16
 
 func newSimulator(m *Machine, float, base *Detector, images int) *simulator {
 	if images <= 0 {
-		images = defaultSimulationImages
+		images = calib.DefaultTrialImages
 	}
 	return &simulator{m: m, base: base, float: float, size: images, kept: map[int]*sight{}}
 }
@@ -48,7 +50,21 @@ func (s *simulator) keep(i int, inputs map[string]*onnx.Tensor, c *nn.Context) e
 	if i >= s.size {
 		return nil
 	}
-	view := &sight{inputs: inputs}
+	view := &sight{inputs: inputs, means: map[string][]float64{}}
+	for _, name := range s.tensors {
+		dims := s.float.Model.Graph.Info[name].Dims
+		if len(dims) < 3 { // no channels that a convolution could read
+			continue
+		}
+		sums := make([]float64, dims[1])
+		if err := c.ChannelSums(name, sums); err != nil {
+			return err
+		}
+		for k := range sums {
+			sums[k] *= float64(dims[1]) / float64(volume(dims))
+		}
+		view.means[name] = sums
+	}
 	if s.float.Spec.Family == detect.None {
 		var err error
 		if view.values, err = s.outputValues(c); err != nil {
@@ -71,6 +87,29 @@ func (s *simulator) keep(i int, inputs map[string]*onnx.Tensor, c *nn.Context) e
 	defer s.mu.Unlock()
 	s.kept[i] = view
 	return nil
+}
+
+// means are the channel means of a tensor over the kept samples.
+func (s *simulator) means(tensor string) ([]float32, error) {
+	list := s.samples(0)
+	var sums []float64
+	for _, i := range list {
+		m := s.kept[i].means[tensor]
+		if m == nil {
+			return nil, fmt.Errorf("tensor was not observed")
+		}
+		if sums == nil {
+			sums = make([]float64, len(m))
+		}
+		for c, v := range m {
+			sums[c] += v
+		}
+	}
+	means := make([]float32, len(sums))
+	for c, v := range sums {
+		means[c] = float32(v / float64(len(list)))
+	}
+	return means, nil
 }
 
 // leastScore is the score below which a prediction is nothing: average precision

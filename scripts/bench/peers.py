@@ -1,7 +1,7 @@
 """The peer's side of `make bench` and `make accuracy`: onnxruntime and its quantiser.
 
     peers.py time MODEL --threads N --runs N        milliseconds of each run, as JSON
-    peers.py quantise MODEL OUT --method M --images LIST --size S [--count N]
+    peers.py quantise MODEL OUT --method M --images LIST --size S [--count N] [--chunk N]
 
 Each call is one process, so that its time and peak memory are its own.
 LIST holds one picture a line, relative to its own folder.
@@ -31,10 +31,17 @@ def letterbox(path, size):
 
 class Reader(quantization.CalibrationDataReader):
     def __init__(self, files, size, name):
-        self.files, self.size, self.name = iter(files), size, name
+        self.files, self.size, self.name = files, size, name
+        self.set_range(0, len(files))
+
+    def __len__(self):
+        return len(self.files)
+
+    def set_range(self, start_index, end_index):
+        self.rest = iter(self.files[start_index:end_index])
 
     def get_next(self):
-        path = next(self.files, None)
+        path = next(self.rest, None)
         return None if path is None else {self.name: letterbox(path, self.size)}
 
 
@@ -80,6 +87,9 @@ def quantise(args):
     proto = onnx.load(args.model)
     for i, node in enumerate(proto.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
+    extra = {"ActivationSymmetric": True, "WeightSymmetric": True, "AddQDQPairToWeight": True, "QuantizeBias": False}
+    if args.chunk:  # pictures at a time, whatever the name says: the rest of memory is freed in between
+        extra["CalibStridedMinMax"] = args.chunk
     named = args.out.with_suffix(".named.onnx")
     onnx.save(proto, named)
     quantization.quantize_static(
@@ -88,8 +98,7 @@ def quantise(args):
         nodes_to_exclude=last_convolutions(proto.graph), per_channel=True,
         activation_type=quantization.QuantType.QInt8, weight_type=quantization.QuantType.QInt8,
         calibrate_method=getattr(quantization.CalibrationMethod, args.method),
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True,
-                       "AddQDQPairToWeight": True, "QuantizeBias": False})
+        extra_options=extra)
     named.unlink()
 
 
@@ -108,6 +117,7 @@ def main():
     p.add_argument("--images", type=pathlib.Path, required=True)
     p.add_argument("--size", type=int, required=True)
     p.add_argument("--count", type=int)
+    p.add_argument("--chunk", type=int, help="pictures whose values it keeps at a time; must divide their number (default: all)")
     p.set_defaults(run=quantise)
     args = parser.parse_args()
     args.run(args)

@@ -117,18 +117,19 @@ func (b *builder) build() (*Network, error) {
 // tensors are float32, else on the host.
 func (b *builder) lower(n *onnx.Node) error {
 	b.node = n
-	if l := lowerings[n.Op]; l != nil && (n.Domain == "" || n.Domain == "trtact") && b.fits(n) {
+	eval := host.Eval
+	if !host.Supports(n.Op, n.Domain) {
+		if !host.HasReference(n.Op, n.Domain) {
+			return fmt.Errorf("operator is not supported (domain %q, inputs %s)", n.Domain, b.describe(n))
+		}
+		eval = host.Reference // slow, but the forms that the device lacks are rare
+	}
+	if l := lowerings[n.Op]; l != nil && b.fits(n) {
 		if err := l(b, n); err != errUseHost {
 			return err
 		}
 	}
-	switch {
-	case host.Supports(n.Op, n.Domain):
-		return b.onHost(n, host.Eval)
-	case host.HasReference(n.Op, n.Domain): // slow, but such forms are rare
-		return b.onHost(n, host.Reference)
-	}
-	return fmt.Errorf("operator is not supported (domain %q, inputs %s)", n.Domain, b.describe(n))
+	return b.onHost(n, eval)
 }
 
 // errUseHost is a lowering's answer for a form that the device has no operator for.
@@ -429,9 +430,13 @@ func (b *builder) onHost(n *onnx.Node, eval func(*onnx.Node, int, []*onnx.Tensor
 			return err
 		}
 		for i, name := range n.Outputs {
-			if name != "" && i < len(out) {
-				c.host[name] = out[i]
+			if name == "" {
+				continue
 			}
+			if i >= len(out) || out[i] == nil {
+				return fmt.Errorf("output %q is not computed", name)
+			}
+			c.host[name] = out[i]
 		}
 		return nil
 	}})

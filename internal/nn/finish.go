@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"trtact/internal/compute"
 )
 
@@ -72,6 +74,9 @@ func (b *builder) finish() (*Network, error) {
 	for _, op := range b.ops {
 		n.workspaceBytes = max(n.workspaceBytes, op.Workspace())
 	}
+	if err := fitsMemory(n.ContextBytes()+n.constantBytes, b.o.MaxBytes); err != nil {
+		return nil, err
+	}
 	var err error
 	if n.constants, err = b.device.Alloc(n.constantBytes); err != nil {
 		return nil, err
@@ -85,6 +90,25 @@ func (b *builder) finish() (*Network, error) {
 		}
 	}
 	return n, nil
+}
+
+// fitsMemory refuses what cannot be allocated: a system that overcommits would
+// say so only by killing the process.
+func fitsMemory(bytes, most int) error {
+	whose := "allowed is"
+	if most == 0 {
+		var info unix.Sysinfo_t
+		if unix.Sysinfo(&info) != nil {
+			return nil
+		}
+		whose, most = "this machine has", int(info.Totalram)*int(info.Unit)
+	}
+	if bytes <= most {
+		return nil
+	}
+	const gib = 1 << 30
+	return fmt.Errorf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: use a smaller input size",
+		float64(bytes)/gib, whose, float64(most)/gib)
 }
 
 // Tensors start at cache lines.

@@ -5,6 +5,7 @@ import (
 
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
+	"trtact/internal/onnx/host"
 )
 
 // lowering turns one node into device operators. It answers errUseHost for a
@@ -175,7 +176,7 @@ func (b *builder) clip(n *onnx.Node) (compute.Activation, bool) {
 // takes it over, and returns it with the name of its result.
 func (b *builder) fuseActivation(name string) (compute.Activation, string) {
 	n := b.only(name)
-	if n == nil || n.Inputs[0] != name || (n.Domain != "" && n.Domain != "trtact") {
+	if n == nil || n.Inputs[0] != name || !host.Supports(n.Op, n.Domain) {
 		return compute.Activation{}, name
 	}
 	act, ok := b.activationOf(n)

@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"fmt"
 	"math"
 
 	"trtact/internal/compute"
@@ -30,8 +31,11 @@ func lowerBinary(b *builder, n *onnx.Node) error {
 	}
 	out := b.g.Info[n.Outputs[0]].Dims
 	for _, name := range n.Inputs {
-		if v := b.values[name]; v.info.Type != onnx.Float || v.info.Dims == nil {
+		if v := b.values[name]; v == nil || v.info.Type != onnx.Float || v.info.Dims == nil {
 			return errUseHost
+		}
+		if d := b.dims(name); len(d) > len(out) { // a PRelu's slope
+			return fmt.Errorf("input %q of shape %v does not broadcast to %v", name, d, out)
 		}
 	}
 	kind := binaryKinds[n.Op]

@@ -60,7 +60,7 @@ func lowerTranspose(b *builder, n *onnx.Node) error {
 func lowerConcat(b *builder, n *onnx.Node) error {
 	out := b.g.Info[n.Outputs[0]].Dims
 	axis, ok := axisOf(n.Int("axis", 1), len(out))
-	if !ok || product(out) == 0 {
+	if !ok || slices.Contains(n.Inputs, "") {
 		return errUseHost
 	}
 	blocked := axis == 1 && len(out) >= 3 && len(out) <= 5 &&
@@ -289,7 +289,8 @@ func lowerPad(b *builder, n *onnx.Node) error {
 func lowerDepthToSpace(b *builder, n *onnx.Node) error {
 	in := b.dims(n.Inputs[0])
 	k := int(n.Int("blocksize", 1))
-	if len(in) != 4 || k < 1 || product(in) == 0 {
+	mode := n.Str("mode", "DCR")
+	if len(in) != 4 || k < 1 || mode != "DCR" && mode != "CRD" {
 		return errUseHost
 	}
 	src, err := b.in(n.Inputs[0], compute.Plain)
@@ -301,7 +302,7 @@ func lowerDepthToSpace(b *builder, n *onnx.Node) error {
 	switch {
 	case n.Op == "SpaceToDepth":
 		view, perm = []int{in[0], in[1], in[2] / k, k, in[3] / k, k}, []int{0, 3, 5, 1, 2, 4}
-	case n.Str("mode", "DCR") == "DCR":
+	case mode == "DCR":
 		view, perm = []int{in[0], k, k, in[1] / (k * k), in[2], in[3]}, []int{0, 3, 4, 1, 5, 2}
 	default:
 		view, perm = []int{in[0], in[1] / (k * k), k, k, in[2], in[3]}, []int{0, 1, 4, 2, 5, 3}

@@ -55,7 +55,7 @@ func (b *builder) symmetric(n *onnx.Node) (scales []float32, axis int, ok bool) 
 	}
 	if zp := n.Input(2); zp != "" {
 		zeros := b.ints(zp)
-		if zeros == nil {
+		if len(zeros) != len(scales) {
 			return nil, 0, false
 		}
 		for _, z := range zeros {

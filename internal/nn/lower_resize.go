@@ -2,6 +2,7 @@ package nn
 
 import (
 	"math"
+	"slices"
 
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
@@ -22,8 +23,11 @@ func lowerResize(b *builder, n *onnx.Node) error {
 		r.coordinate, r.rounding = "asymmetric", "floor"
 	}
 	if len(in) < 3 || len(in) > 5 || in[0] != out[0] || in[1] != out[1] || product(out) == 0 ||
-		r.coordinate == "tf_crop_and_resize" || n.Int("antialias", 0) != 0 || len(n.IntList("axes")) > 0 ||
+		n.Int("antialias", 0) != 0 || len(n.IntList("axes")) > 0 ||
 		n.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
+		return errUseHost
+	}
+	if !r.known() {
 		return errUseHost
 	}
 	// Scales that were given count, even where the output's size was rounded.
@@ -58,13 +62,16 @@ type resizeRule struct {
 	exclude                    bool // taps outside the input have weight 0
 }
 
+func (r resizeRule) known() bool {
+	return slices.Contains([]string{"nearest", "linear", "cubic"}, r.mode) &&
+		slices.Contains([]string{"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "tf_half_pixel_for_nn", "half_pixel_symmetric"}, r.coordinate) &&
+		slices.Contains([]string{"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}, r.rounding)
+}
+
 // table gives each output index its source indices and weights, by the formulas
 // of ONNX's operator description.
 func (r resizeRule) table(in, out int, scale float32) compute.Taps {
 	taps := map[string]int{"nearest": 1, "linear": 2, "cubic": 4}[r.mode]
-	if taps == 0 {
-		taps = 1
-	}
 	t := compute.Taps{N: taps}
 	for o := range out {
 		x := float64(r.source(float32(o), float32(in), float32(out), scale))

@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 
 	"trtact/internal/compute"
+	"trtact/internal/fault"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/simplify"
 )
@@ -45,6 +46,9 @@ type Options struct {
 	Workers int
 	// KeepAll keeps every tensor's memory until the end of the run.
 	KeepAll bool
+	// MaxBytes is the memory that one context may take; 0 is what the machine
+	// has.
+	MaxBytes int
 }
 
 // Network is a graph compiled for one device and one set of shapes.
@@ -67,8 +71,9 @@ type Network struct {
 }
 
 // Compile prepares m's graph for a device. Shapes must have been inferred. The
-// model is not changed or kept.
-func Compile(m *onnx.Model, d *compute.Device, o Options) (*Network, error) {
+// model is not changed or kept. An operator or a form of it that cannot be run, and
+// a context beyond Options.MaxBytes, are errors.
+func Compile(m *onnx.Model, d *compute.Device, o Options) (n *Network, err error) {
 	o.Threads = max(1, o.Threads)
 	if o.Workers == 0 {
 		o.Workers = max(1, runtime.GOMAXPROCS(0)/o.Threads)
@@ -80,15 +85,26 @@ func Compile(m *onnx.Model, d *compute.Device, o Options) (*Network, error) {
 	for _, v := range m.Graph.Outputs {
 		keep[v.Name] = true
 	}
-	g := simplify.Fuse(m.Graph, keep)
-	b := newBuilder(g, m.Opset, d, o, keep)
-	n, err := b.build()
-	if err != nil {
-		b.close()
-		return nil, err
-	}
-	return n, nil
+	var b *builder
+	defer func() {
+		// The graph is hostile: should a lowering trip over a combination that
+		// nobody thought of, the file is refused rather than the program stopped.
+		if r := recover(); r != nil {
+			err = fault.BadInput(fmt.Errorf("compile: %w: %v", errUnforeseen, r))
+			if b != nil && b.node != nil {
+				err = fault.BadInput(fmt.Errorf("compile: node %q (%s): %w: %v", b.node.Name, b.node.Op, errUnforeseen, r))
+			}
+		}
+		if err != nil && b != nil {
+			b.close()
+			n = nil
+		}
+	}()
+	b = newBuilder(simplify.Fuse(m.Graph, keep), m.Opset, d, o, keep)
+	return b.build()
 }
+
+var errUnforeseen = errors.New("the executor cannot handle this form")
 
 // Close frees the network and the contexts it keeps.
 func (n *Network) Close() {

@@ -201,8 +201,7 @@ func runTrialsIn(t *testing.T, d *compute.Device, trials []*trial, everyWay bool
 // TestTrialsAVX2 runs every trial on the library for processors without AVX-512.
 func TestTrialsAVX2(t *testing.T) {
 	inAVX2(t, func(d *compute.Device) {
-		runTrialsIn(t, d, slices.Concat(convTrials(), transposedTrials(), activationTrials(), productTrials(), windowTrials(),
-			resizeTrials(), moveTrials(), binaryTrials(), outputTrials(), quantizedTrials()), false)
+		runTrialsIn(t, d, allTrials(), false)
 	})
 }
 

@@ -47,7 +47,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 		Flags: append([]urfave.Flag{
 			&urfave.BoolFlag{Name: "int8", Usage: "quantise to INT8; a float model needs --data for it"},
 			&urfave.BoolFlag{Name: "fp16", Usage: "allow FP16 for what is not INT8"},
-			&urfave.StringFlag{Name: "data", Usage: "`PATH` of unlabelled pictures: folder, list file, COCO JSON or VOC folder"},
+			&urfave.StringFlag{Name: "data", Usage: "`PATH` of unlabelled pictures: folder, list file, COCO JSON or VOC folder; or .npy/.npz inputs"},
 			&urfave.StringFlag{Name: "images", Usage: "`DIR` with the pictures of a COCO JSON (default: beside it, or its images/)"},
 			&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` of the engine (default: MODEL.int8.engine, MODEL.fp16.engine or MODEL.engine)"},
 			shapeFlag(),

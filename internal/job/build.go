@@ -29,7 +29,7 @@ type BuildOptions struct {
 	INT8   bool
 	FP16   bool
 
-	Data      string // calibration images, in any form that coco.Open knows
+	Data      string // calibration images or arrays, in any form that OpenSamples knows
 	Images    string // where a COCO JSON's files are found
 	Val       string // labelled images; "": accuracy is not measured
 	ValImages string
@@ -68,13 +68,13 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 		return nil, fault.Usage(fmt.Errorf("--int8 needs --data: pictures to find the scales of %s with", o.Model))
 	}
 	r.describe(d)
-	in, err := o.open(d)
-	if err != nil {
-		return nil, err
-	}
 	// Accuracy and calibration run one image at a time, whatever batch the engine
 	// is for.
 	single, err := d.atBatchOne(o.Load)
+	if err != nil {
+		return nil, err
+	}
+	in, err := o.open(single)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +145,10 @@ func (o BuildOptions) check() error {
 // inputs are the files that a build reads besides the model; nil where it needs
 // none.
 type inputs struct {
-	val, data *coco.Dataset
-	plan      *calib.Plan
+	val     *coco.Dataset
+	plan    *calib.Plan
+	samples Samples
+	sources *coco.Dataset // the files that samples come from
 }
 
 // open reads them all, so that a wrong one is found before the work begins.
@@ -167,9 +169,29 @@ func (o BuildOptions) open(d *Detector) (in inputs, err error) {
 			return in, fault.BadInput(fmt.Errorf("plan %s was made for another model file than %s: make it again with calibrate", o.Plan, o.Model))
 		}
 	default:
-		in.data, err = openData(o.Data, o.Images)
+		err = in.openSamples(o, d)
 	}
 	return in, err
+}
+
+func (in *inputs) openSamples(o BuildOptions, d *Detector) error {
+	samples, warnings, err := OpenSamples(o.Data, o.Images, d)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		slog.Warn(w)
+	}
+	in.samples, in.sources = samples, &coco.Dataset{Path: o.Data}
+	if p, ok := samples.(Pictures); ok {
+		in.sources.Images = p.Images
+		return nil
+	}
+	files, err := arrayFiles(o.Data)
+	for _, path := range files {
+		in.sources.Images = append(in.sources.Images, coco.Image{Path: path})
+	}
+	return err
 }
 
 // openData opens a data set and says what was odd about it.
@@ -274,12 +296,12 @@ func (m *Machine) settle(ctx context.Context, r *Result, d *Detector, in inputs,
 		r.PTQ = &PTQ{Method: in.plan.Method, From: o.Plan}
 		return in.plan, nil
 	}
-	kept := newKept(o.Work, d, in.data, o)
+	kept := newKept(o.Work, d, in.sources, o)
 	if plan, ptq, ok := kept.load(); ok {
 		r.PTQ, r.Accuracy.NodeError = ptq, ptq.NodeError
 		return plan, nil
 	}
-	c, err := m.Calibrate(ctx, d, in.data.Images, o.Calibrate)
+	c, err := m.CalibrateOn(ctx, d, in.samples, o.Calibrate)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,7 @@
 // The automatic choice: what the methods promise on histograms is one thing, what
 // the detector's outputs lose is another, so the choice is made by simulating
 // the quantised model on a few calibration images. First the best method for all
-// tensors; then changes to the plan as a whole, such as bias correction; then, as
+// tensors, in two rounds so that the worst ones cost little; then changes to the plan as a whole, such as bias correction; then, as
 // far as the budget goes, another method for single groups, those with most
 // rounding noise first. Everything is in a fixed order, so the same images give
 // the same plan.
@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 
@@ -56,7 +57,7 @@ type AutoOptions struct {
 	// Changes are tried one after the other on the best plan so far, and each is
 	// kept when it lowers the score.
 	Changes []Change
-	// Images is how many images each trial runs; default DefaultTrialImages.
+	// Images is how many images a trial runs; default DefaultTrialImages.
 	Images int
 	// Groups is how many trials may be spent on other methods for single groups;
 	// default none.
@@ -91,6 +92,7 @@ type Trial struct {
 	Method  Method
 	Change  string   // the Change tried, "" for none
 	Tensors []string // what the method was tried on; nil for everything
+	Images  int      // it ran
 	Errors  []float64
 	Score   float64
 	Kept    bool
@@ -101,6 +103,9 @@ func (o AutoOptions) Trials() int {
 	n := len(o.Candidates)
 	if n == 0 {
 		n = len(DefaultCandidates())
+	}
+	if n > finalists {
+		n += finalists
 	}
 	return n + len(o.Changes) + o.Groups
 }
@@ -148,7 +153,7 @@ func (s *search) try(p *Plan, t Trial) (float64, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
 	}
-	errs, err := s.sim.Error(s.ctx, p, s.opt.Images)
+	errs, err := s.sim.Error(s.ctx, p, t.Images)
 	if err != nil {
 		return 0, fmt.Errorf("simulate the plan with %s%s: %w", t.Method, t.Change, err)
 	}
@@ -166,16 +171,27 @@ func (s *search) settle(kept bool) {
 	}
 }
 
+// finalists is how many candidates are tried on all images of a trial, after all
+// of them were tried on a quarter of the images.
+const finalists = 3
+
 // whole tries each candidate on all tensors.
 func (s *search) whole(p *Plan) (*Plan, error) {
+	candidates := s.opt.Candidates
+	if len(candidates) > finalists {
+		var err error
+		if candidates, err = s.shortlist(p, candidates); err != nil {
+			return nil, err
+		}
+	}
 	var best *Plan
 	s.score = math.Inf(1)
-	for _, m := range s.opt.Candidates {
+	for _, m := range candidates {
 		q := p.Clone()
 		if err := q.Assign(s.stats, m); err != nil {
 			return nil, err
 		}
-		score, err := s.try(q, Trial{Method: m})
+		score, err := s.try(q, Trial{Method: m, Images: s.opt.Images})
 		if err != nil {
 			return nil, err
 		}
@@ -191,6 +207,32 @@ func (s *search) whole(p *Plan) (*Plan, error) {
 	return best, nil
 }
 
+// shortlist gives the finalists, in the order they had.
+func (s *search) shortlist(p *Plan, candidates []Method) ([]Method, error) {
+	scores := map[Method]float64{}
+	for _, m := range candidates {
+		q := p.Clone()
+		if err := q.Assign(s.stats, m); err != nil {
+			return nil, err
+		}
+		score, err := s.try(q, Trial{Method: m, Images: (s.opt.Images + 3) / 4})
+		if err != nil {
+			return nil, err
+		}
+		scores[m] = score
+		s.settle(false)
+	}
+	best := clone(candidates)
+	sort.SliceStable(best, func(a, b int) bool { return scores[best[a]] < scores[best[b]] })
+	var list []Method
+	for _, m := range candidates {
+		if slices.Contains(best[:finalists], m) {
+			list = append(list, m)
+		}
+	}
+	return list, nil
+}
+
 // change tries each change on top of those kept before it.
 func (s *search) change(best *Plan) (*Plan, error) {
 	for _, c := range s.opt.Changes {
@@ -198,7 +240,7 @@ func (s *search) change(best *Plan) (*Plan, error) {
 		if err := c.Apply(q); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Name, err)
 		}
-		score, err := s.try(q, Trial{Change: c.Name})
+		score, err := s.try(q, Trial{Change: c.Name, Images: s.opt.Images})
 		if err != nil {
 			return nil, err
 		}
@@ -243,7 +285,7 @@ func (s *search) refine(best *Plan) (*Plan, error) {
 				continue
 			}
 			tried = append(tried, scale)
-			score, err := s.try(q, Trial{Method: m, Tensors: tensors})
+			score, err := s.try(q, Trial{Method: m, Tensors: tensors, Images: s.opt.Images})
 			if err != nil {
 				return nil, err
 			}

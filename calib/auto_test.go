@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -119,8 +120,21 @@ func TestAutoKeepsItsBudget(t *testing.T) {
 		t.Errorf("%d trials, %d calls (%v), %d announced; want 5", len(trials), sim.calls, err, o.Trials())
 	}
 	sim.calls = 0
-	if _, trials, err = Auto(context.Background(), sim, p, sim.stats, AutoOptions{}); err != nil || len(trials) != len(DefaultCandidates()) {
-		t.Errorf("%d trials by default (%v); want one for each of %d candidates", len(trials), err, len(DefaultCandidates()))
+	if _, trials, err = Auto(context.Background(), sim, p, sim.stats, AutoOptions{}); err != nil || len(trials) != len(DefaultCandidates())+finalists || len(trials) != (AutoOptions{}).Trials() {
+		t.Errorf("%d trials by default (%v); want one for each of %d candidates and %d finalists", len(trials), err, len(DefaultCandidates()), finalists)
+	}
+	// A quarter of the images first, then all; the best by the first round is among the finalists.
+	first, last, best := trials[0], trials[len(trials)-1], trials[0]
+	for _, trial := range trials[:len(DefaultCandidates())] {
+		if trial.Score < best.Score {
+			best = trial
+		}
+	}
+	if first.Images != DefaultTrialImages/4 || last.Images != DefaultTrialImages || first.Kept {
+		t.Errorf("trials from %+v to %+v", first, last)
+	}
+	if !slices.ContainsFunc(trials[len(DefaultCandidates()):], func(trial Trial) bool { return trial.Method == best.Method }) {
+		t.Errorf("%s was the best and did not come to the final", best.Method)
 	}
 }
 

@@ -71,7 +71,11 @@ func Resize(m *onnx.Model, h, w, batch int) error {
 	if err != nil {
 		wanted := g.Inputs
 		g.Inputs, g.Outputs, g.Info = old.inputs, old.outputs, old.info
-		return fault.BadInput(fmt.Errorf("run the model with inputs %s instead of %s: %w; sizes are baked into the model, so export it again for the size you need", list(wanted), list(old.inputs), err))
+		advice := "sizes are baked into the model, so export it again for the size you need"
+		if h%32 != 0 || w%32 != 0 {
+			advice = "most detectors want sides that are multiples of 32"
+		}
+		return fault.BadInput(fmt.Errorf("cannot run with inputs %s (the file has %s): %w; %s", list(wanted), list(old.inputs), err, advice))
 	}
 	Freeze(m)
 	return nil

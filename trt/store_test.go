@@ -62,7 +62,7 @@ func TestReadRefuses(t *testing.T) {
 		{"empty", func(t *testing.T, e, s string) { put(t, e, "") }, "the file is empty"},
 		{"tampered", func(t *testing.T, e, s string) { put(t, e, "engine bytEs") }, "not the file its sidecar describes"},
 		{"truncated", func(t *testing.T, e, s string) { put(t, e, "engine byte") }, "not the file its sidecar describes"},
-		{"no sidecar", func(t *testing.T, e, s string) { os.Remove(s) }, "--trust"},
+		{"no sidecar", func(t *testing.T, e, s string) { os.Remove(s) }, "is missing"},
 		{"garbage sidecar", func(t *testing.T, e, s string) { put(t, s, "\x00\x01garbage") }, "is not JSON"},
 		{"deep sidecar", func(t *testing.T, e, s string) { put(t, s, strings.Repeat("[", 1<<20)) }, "is not JSON"},
 		{"foreign sidecar", func(t *testing.T, e, s string) { put(t, s, `{"a": 1}`) }, "none of this program's"},

@@ -8,8 +8,8 @@
 // Bias, per-channel scale, activation and quantisation are one pass of our own
 // over the result (epilogue.h): measured against oneDNN's swish post-op that is
 // twice as fast. Cheap activations go into oneDNN's kernel.
+#include "conv_shape.h"
 #include "epilogue.h"
-#include "onednn.h"
 
 namespace trtact::cpu {
 namespace {
@@ -51,25 +51,12 @@ class Conv : public Op {
  public:
   explicit Conv(const Desc& d) : p_(d.params<trtact_conv>()), out_(d.out(0)) {
     const auto &x = d.in(0), &w = d.in(1), &y = d.out(0);
-    require_window(p_.spatial, p_.kernel, p_.stride, p_.dilation);
-    require(x.rank == p_.spatial + 2 && y.rank == x.rank && w.rank == x.rank, "convolution: ranks differ");
-    require(p_.groups >= 1 && x.dims[1] % p_.groups == 0 && y.dims[1] % p_.groups == 0,
-            "convolution: channels are not a multiple of groups");
-    require(w.dims[0] % p_.groups == 0, "convolution: weights are not a multiple of groups");
-    for (int i = 0; i < p_.spatial; i++)
-      require(w.dims[2 + i] == p_.kernel[i], "convolution: weights differ from the kernel's size");
+    const ConvShape shape(p_, x, w, y, std::is_same_v<Kind, Transposed>);
     if (p_.has_bias) require(elements(d.in(2)) == y.dims[1], "convolution: one bias per channel");
     if (p_.has_scale) require(elements(d.in(3)) == y.dims[1], "convolution: one scale per channel");
     fused_ = !p_.has_scale && p_.quantize <= 0 && into_kernel(p_.act);
 
-    dnnl::memory::dims stride, dilation, begin, end;
-    for (int i = 0; i < p_.spatial; i++) {
-      stride.push_back(p_.stride[i]);
-      dilation.push_back(p_.dilation[i] - 1);
-      begin.push_back(p_.pad_begin[i]);
-      end.push_back(p_.pad_end[i]);
-    }
-    weights_ = user_weights(w);
+    weights_ = shape.weights;
     const auto bias = p_.has_bias && fused_
                           ? dnnl::memory::desc({y.dims[1]}, dnnl::memory::data_type::f32, Tag::a)
                           : dnnl::memory::desc();
@@ -78,7 +65,7 @@ class Conv : public Op {
     if (fused_) attr.set_post_ops(kernel_activation(p_.act));
     const auto make = [&](const dnnl::memory::desc& src, const dnnl::memory::desc& dst) {
       return PrimitiveDesc(engine(), dnnl::prop_kind::forward_inference, Kind::algorithm, src,
-                           desc_any(weights_.get_dims()), bias, dst, stride, dilation, begin, end, attr);
+                           desc_any(weights_.get_dims()), bias, dst, shape.stride, shape.dilation, shape.begin, shape.end, attr);
     };
     const auto src = desc_of(x), dst = desc_of(y);
     pd_ = make(src, dst);
@@ -133,37 +120,6 @@ class Conv : public Op {
   }
 
  private:
-  // The weights as the graph holds them, in oneDNN's dimension order.
-  dnnl::memory::desc user_weights(const trtact_tensor& w) const {
-    constexpr bool transposed = std::is_same_v<Kind, Transposed>;
-    const int64_t g = p_.groups;
-    int64_t spatial = 1;
-    dnnl::memory::dims k;
-    for (int i = 2; i < w.rank; i++) {
-      k.push_back(w.dims[i]);
-      spatial *= w.dims[i];
-    }
-    // Row-major [A][B][k]: A = O (transposed: C), B = C/g (transposed: O/g).
-    const int64_t a = w.dims[0] / g, b = w.dims[1];
-    const int64_t out = transposed ? b : a, in = transposed ? a : b;
-    dnnl::memory::dims dims{out, in}, strides;
-    if (transposed)
-      strides = {spatial, b * spatial};
-    else
-      strides = {b * spatial, spatial};
-    int64_t step = spatial;
-    for (int64_t n : k) {
-      dims.push_back(n);
-      step /= n;
-      strides.push_back(step);
-    }
-    if (g > 1) {
-      dims.insert(dims.begin(), g);
-      strides.insert(strides.begin(), a * b * spatial);
-    }
-    return dnnl::memory::desc(dims, dnnl::memory::data_type::f32, strides);
-  }
-
   void keep(const Desc& d, int64_t channels) {
     if (const float* w = d.constant(1)) {
       packed_.allocate(pd_.weights_desc().get_size());

@@ -153,6 +153,11 @@ class Channels : public Op {
                for (int64_t i = from; i < to; i++) {
                  const int64_t n = i / static_cast<int64_t>(pieces_.size());
                  const Piece& p = pieces_[i % pieces_.size()];
+                 if (p.input < 0) {
+                   clear(args.out[0] + ((n * out_.blocks + p.to / kBlock) * space) * kBlock + p.to % kBlock,
+                         space, p.count);
+                   continue;
+                 }
                  const View& in = in_[p.input];
                  const float* x =
                      args.in[p.input] + ((n * in.blocks + p.from / kBlock) * space) * kBlock + p.from % kBlock;
@@ -171,9 +176,9 @@ class Channels : public Op {
   };
 
   void add(const trtact_channel_run& r) {
-    require(r.input >= 0 && r.input < static_cast<int32_t>(in_.size()), "channels: no such input");
-    require(r.from >= 0 && r.to >= 0 && r.count >= 0 && r.from + r.count <= in_[r.input].c &&
-                r.to + r.count <= out_.c,
+    require(r.input >= -1 && r.input < static_cast<int32_t>(in_.size()), "channels: no such input");
+    require(r.from >= 0 && r.to >= 0 && r.count >= 0 && r.to + r.count <= out_.c &&
+                (r.input < 0 || r.from + r.count <= in_[r.input].c),
             "channels: a run leaves its tensor");
     for (int64_t done = 0; done < r.count;) {
       const int64_t from = r.from + done, to = r.to + done;
@@ -199,6 +204,11 @@ class Channels : public Op {
     if (count == 1) return fixed(std::integral_constant<int, 1>{});
     for (int64_t s = 0; s < space; s++)
       for (int64_t l = 0; l < count; l++) y[s * kBlock + l] = x[s * kBlock + l];
+  }
+
+  static void clear(float* y, int64_t space, int64_t count) {
+    for (int64_t s = 0; s < space; s++)
+      for (int64_t l = 0; l < count; l++) y[s * kBlock + l] = 0;
   }
 
   void clear_padding(float* y) const {

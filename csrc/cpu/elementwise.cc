@@ -1,6 +1,7 @@
 // Elementwise operators: unary, binary with broadcasting, per-channel affine.
 // All are bound by memory bandwidth.
 #include "activate.h"
+#include "broadcast.h"
 
 namespace trtact::cpu {
 namespace {
@@ -36,49 +37,6 @@ void with_binary(int32_t kind, const F& f) {
   fail("unknown binary operator " + std::to_string(kind));
 }
 
-// Any broadcast is reduced to loops: dimensions of equal behaviour are merged,
-// the innermost is contiguous or constant on each side.
-struct Loops {
-  std::vector<int64_t> dims, a, b; // sizes and strides, outermost first
-
-  void push(int64_t size, int64_t stride_a, int64_t stride_b) {
-    if (size == 1) return;
-    if (!dims.empty() && a.back() == stride_a * size && b.back() == stride_b * size) {
-      dims.back() *= size;
-      a.back() = stride_a;
-      b.back() = stride_b;
-      return;
-    }
-    dims.push_back(size);
-    a.push_back(stride_a);
-    b.push_back(stride_b);
-  }
-};
-
-std::vector<int64_t> broadcast_strides(const trtact_tensor& t, const trtact_tensor& out) {
-  std::vector<int64_t> strides(out.rank, 0);
-  int64_t step = 1;
-  for (int i = t.rank - 1, o = out.rank - 1; i >= 0; i--, o--) {
-    require(t.dims[i] == out.dims[o] || t.dims[i] == 1, "binary: shapes do not broadcast");
-    strides[o] = t.dims[i] == 1 ? 0 : step;
-    step *= t.dims[i];
-  }
-  return strides;
-}
-
-Loops plain_loops(const trtact_tensor& a, const trtact_tensor& b, const trtact_tensor& out) {
-  require(a.rank <= out.rank && b.rank <= out.rank, "binary: an input outranks the output");
-  const auto sa = broadcast_strides(a, out), sb = broadcast_strides(b, out);
-  Loops loops;
-  for (int i = 0; i < out.rank; i++) loops.push(out.dims[i], sa[i], sb[i]);
-  if (loops.dims.empty()) {
-    loops.dims.push_back(1);
-    loops.a.push_back(0);
-    loops.b.push_back(0);
-  }
-  return loops;
-}
-
 class Binary : public Op {
  public:
   explicit Binary(const Desc& d) : view_(d.out(0)) {
@@ -90,7 +48,7 @@ class Binary : public Op {
       loops_ = plain_loops(d.in(0), d.in(1), d.out(0));
       return;
     }
-    for (int i = 0; i < 2; i++) mode_[i] = blocked_mode(d.in(i), d.out(0));
+    for (int i = 0; i < 2; i++) mode_[i] = operand_mode(d.in(i), d.out(0));
   }
 
   void run(const Args& args) const override {
@@ -105,8 +63,6 @@ class Binary : public Op {
   }
 
  private:
-  enum Mode { kFull, kChannel, kScalar };
-
   // A constant is copied in the layout that its input was declared with.
   void keep(int i, const trtact_tensor& t, const float* c) {
     const View v(t);
@@ -116,15 +72,6 @@ class Binary : public Op {
         for (int64_t s = 0; s < v.space; s++)
           constant_[i][((n * v.blocks + ch / v.lanes) * v.space + s) * v.lanes + ch % v.lanes] =
               c[(n * v.c + ch) * v.space + s];
-  }
-
-  Mode blocked_mode(const trtact_tensor& t, const trtact_tensor& out) const {
-    if (elements(t) == 1) return kScalar;
-    require(t.layout == TRTACT_BLOCKED && t.rank == out.rank, "binary: layouts differ");
-    if (same_dims(t, out)) return kFull;
-    require(t.dims[0] == out.dims[0] && t.dims[1] == out.dims[1] && View(t).space == 1,
-            "binary: a blocked operand must be of full size or one value per channel");
-    return kChannel;
   }
 
   template <class H>
@@ -199,14 +146,10 @@ class Binary : public Op {
              });
   }
 
-  static const float* operand(const float* p, Mode mode, int64_t nb, int64_t size) {
-    return mode == kFull ? p + nb * size : mode == kChannel ? p + nb * kBlock : p;
-  }
-
   View view_;
   int32_t kind_ = 0;
   Loops loops_;
-  Mode mode_[2] = {kFull, kFull};
+  Operand mode_[2] = {kFull, kFull};
   std::vector<float> constant_[2];
 };
 

@@ -3,6 +3,9 @@
 // The exponential is our own (range reduction to [-ln2/2, ln2/2] and a degree-6
 // polynomial, below 2 ulp) so that the compiler can vectorise every loop around
 // it and so that CPU and GPU compute the same values.
+//
+// Every function has its derivative beside it. At a kink it is PyTorch's: 0 for
+// relu and abs at 0, inside the range for clip at its limits; rounding has 0.
 #pragma once
 
 #include <cmath>
@@ -55,37 +58,61 @@ TRTACT_HD float tanh_smooth(float x) {
 
 struct Identity {
   TRTACT_HD float operator()(float x) const { return x; }
+  TRTACT_HD float derivative(float) const { return 1.0f; }
 };
 struct Relu {
   TRTACT_HD float operator()(float x) const { return greatest(0.0f, x); }
+  TRTACT_HD float derivative(float x) const { return x > 0.0f ? 1.0f : 0.0f; }
 };
 struct LeakyRelu {
   float slope;
   TRTACT_HD float operator()(float x) const { return x < 0.0f ? x * slope : x; }
+  TRTACT_HD float derivative(float x) const { return x > 0.0f ? 1.0f : slope; }
 };
 struct Sigmoid {
   TRTACT_HD float operator()(float x) const { return sigmoid(x); }
+  TRTACT_HD float derivative(float x) const {
+    const float e = exp_clamped(-fabsf(x)), s = 1.0f / (1.0f + e);
+    return e * s * s;
+  }
 };
 struct HardSigmoid {
   float a, b;
   TRTACT_HD float operator()(float x) const {
     return least(1.0f, greatest(0.0f, a * x + b));
   }
+  TRTACT_HD float derivative(float x) const {
+    const float y = a * x + b;
+    return y > 0.0f && y < 1.0f ? a : 0.0f;
+  }
 };
 struct HardSwish {
   TRTACT_HD float operator()(float x) const {
     return x * least(1.0f, greatest(0.0f, x * (1.0f / 6.0f) + 0.5f));
   }
+  TRTACT_HD float derivative(float x) const {
+    return x <= -3.0f ? 0.0f : x < 3.0f ? x * (1.0f / 3.0f) + 0.5f : 1.0f;
+  }
 };
 struct Silu {
   TRTACT_HD float operator()(float x) const { return x / (1.0f + exp_clamped(-x)); }
+  TRTACT_HD float derivative(float x) const {
+    const float e = exp_clamped(-x), s = 1.0f / (1.0f + e);
+    return s * (1.0f + x * (e * s));
+  }
 };
 struct Tanh {
   TRTACT_HD float operator()(float x) const { return tanh_smooth(x); }
+  TRTACT_HD float derivative(float x) const {
+    // 1 / cosh(x)^2 without the cancellation of 1 - tanh(x)^2
+    const float e = exp_clamped(-2.0f * fabsf(x)), s = 1.0f / (1.0f + e);
+    return 4.0f * e * s * s;
+  }
 };
 struct Clip {
   float low, high;
   TRTACT_HD float operator()(float x) const { return least(high, greatest(low, x)); }
+  TRTACT_HD float derivative(float x) const { return x >= low && x <= high ? 1.0f : 0.0f; }
 };
 // x tanh(ln(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); beyond 20 it is x.
 struct Mish {
@@ -94,55 +121,80 @@ struct Mish {
     const float n = e * (e + 2.0f);
     return x * (n / (n + 2.0f));
   }
+  TRTACT_HD float derivative(float x) const {
+    const float c = least(20.0f, x), e = exp_clamped(c);
+    const float n = e * (e + 2.0f), w = 1.0f / (n + 2.0f);
+    return n * w + c * (4.0f * e * (e + 1.0f)) * w * w;
+  }
 };
 struct Gelu {
   TRTACT_HD float operator()(float x) const {
     return 0.5f * x * (1.0f + erff(x * 0.707106781f));
+  }
+  TRTACT_HD float derivative(float x) const {
+    return 0.5f * (1.0f + erff(x * 0.707106781f)) + x * 0.398942280f * exp_clamped(-0.5f * x * x);
   }
 };
 struct GeluTanh {
   TRTACT_HD float operator()(float x) const {
     return 0.5f * x * (1.0f + tanh_smooth(0.797884561f * (x + 0.044715f * x * x * x)));
   }
+  TRTACT_HD float derivative(float x) const {
+    const float u = 0.797884561f * (x + 0.044715f * x * x * x);
+    const float du = 0.797884561f * (1.0f + 0.134145f * x * x);
+    return 0.5f * (1.0f + tanh_smooth(u)) + 0.5f * x * Tanh{}.derivative(u) * du;
+  }
 };
 struct Elu {
   float alpha;
   TRTACT_HD float operator()(float x) const { return x < 0.0f ? alpha * expm1f(x) : x; }
+  TRTACT_HD float derivative(float x) const { return x > 0.0f ? 1.0f : alpha * expf(x); }
 };
 struct Softplus {
   TRTACT_HD float operator()(float x) const {
     return greatest(0.0f, x) + log1pf(exp_clamped(-fabsf(x)));
   }
+  TRTACT_HD float derivative(float x) const { return sigmoid(x); }
 };
 struct Exp {
   TRTACT_HD float operator()(float x) const { return expf(x); }
+  TRTACT_HD float derivative(float x) const { return expf(x); }
 };
 struct Log {
   TRTACT_HD float operator()(float x) const { return logf(x); }
+  TRTACT_HD float derivative(float x) const { return 1.0f / x; }
 };
 struct Sqrt {
   TRTACT_HD float operator()(float x) const { return sqrtf(x); }
+  TRTACT_HD float derivative(float x) const { return 0.5f / sqrtf(x); }
 };
 struct Abs {
   TRTACT_HD float operator()(float x) const { return fabsf(x); }
+  TRTACT_HD float derivative(float x) const { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : 0.0f; }
 };
 struct Neg {
   TRTACT_HD float operator()(float x) const { return -x; }
+  TRTACT_HD float derivative(float) const { return -1.0f; }
 };
 struct Reciprocal {
   TRTACT_HD float operator()(float x) const { return 1.0f / x; }
+  TRTACT_HD float derivative(float x) const { return -1.0f / (x * x); }
 };
 struct Floor {
   TRTACT_HD float operator()(float x) const { return floorf(x); }
+  TRTACT_HD float derivative(float) const { return 0.0f; }
 };
 struct Ceil {
   TRTACT_HD float operator()(float x) const { return ceilf(x); }
+  TRTACT_HD float derivative(float) const { return 0.0f; }
 };
 struct Round {
   TRTACT_HD float operator()(float x) const { return rintf(x); }
+  TRTACT_HD float derivative(float) const { return 0.0f; }
 };
 struct Erf {
   TRTACT_HD float operator()(float x) const { return erff(x); }
+  TRTACT_HD float derivative(float x) const { return 1.12837917f * exp_clamped(-x * x); }
 };
 
 }  // namespace trtact

@@ -168,7 +168,8 @@ type Copy struct {
 	Value float32
 }
 
-// ChannelRun is a run of channels moved from an input to the output.
+// ChannelRun is a run of channels moved from an input to the output. Input -1
+// stands for zeros.
 type ChannelRun struct{ Input, From, To, Count int }
 
 // Channels moves channels between blocked tensors: x... -> y.

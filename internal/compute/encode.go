@@ -191,20 +191,22 @@ func encodeParams(m *arena, params Params, desc *C.trtact_op_desc) error {
 		set(unsafe.Pointer(p), C.sizeof_trtact_quantize)
 	case Reorder:
 	default:
-		return fmt.Errorf("no parameters known for %T", params)
+		return encodeTraining(m, params, desc)
 	}
 	return nil
 }
 
 // checkTaps makes sure that the tables are as long as the library will read.
-func checkTaps(r Resize, outputs []Tensor) error {
-	if len(outputs) != 1 || len(outputs[0].Dims) != len(r.Axes)+2 {
-		return fmt.Errorf("resize: tables for %d dimensions of %v", len(r.Axes), outputs)
+// written are the tensors that have an entry for each index: the outputs of the
+// forward pass, the inputs of the backward one.
+func checkTaps(axes []Taps, written []Tensor) error {
+	if len(written) != 1 || len(written[0].Dims) != len(axes)+2 {
+		return fmt.Errorf("resize: tables for %d dimensions of %v", len(axes), written)
 	}
-	for i, t := range r.Axes {
-		if n := t.N * outputs[0].Dims[2+i]; len(t.Index) != n || len(t.Weight) != n {
+	for i, t := range axes {
+		if n := t.N * written[0].Dims[2+i]; len(t.Index) != n || len(t.Weight) != n {
 			return fmt.Errorf("resize: table of %d indices and %d weights for %d taps of %d outputs",
-				len(t.Index), len(t.Weight), t.N, outputs[0].Dims[2+i])
+				len(t.Index), len(t.Weight), t.N, written[0].Dims[2+i])
 		}
 	}
 	return nil

@@ -281,10 +281,14 @@ func (d *Device) NewOp(desc OpDesc) (*Op, error) {
 	if err := encodeParams(&m, desc.Params, c); err != nil {
 		return nil, err
 	}
-	if r, ok := desc.Params.(Resize); ok {
-		if err := checkTaps(r, desc.Outputs); err != nil {
-			return nil, err
-		}
+	switch r := desc.Params.(type) {
+	case Resize:
+		err = checkTaps(r.Axes, desc.Outputs)
+	case ResizeBackward:
+		err = checkTaps(r.Axes, desc.Inputs)
+	}
+	if err != nil {
+		return nil, err
 	}
 	op := &Op{d: d, nIn: len(desc.Inputs), nOut: len(desc.Outputs)}
 	var cerr C.trtact_error

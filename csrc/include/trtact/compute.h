@@ -190,7 +190,7 @@ typedef struct trtact_copy {
 } trtact_copy;
 
 typedef struct trtact_channel_run {
-  int32_t input;
+  int32_t input; /* -1: zeros */
   int64_t from, to, count; /* first channel in the input, in the output */
 } trtact_channel_run;
 typedef struct trtact_channels {

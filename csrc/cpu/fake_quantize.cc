@@ -1,0 +1,320 @@
+// Fake quantisation for training: an activation and its quantiser in one pass
+// over memory, weights with scales of their own, both with gradients (straight
+// through, LSQ, PACT), and the moving average of absmax.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../kernels/quantize.h"
+#include "activate.h"
+#include "each.h"
+#include "trtact/training.h"
+
+namespace trtact::cpu {
+namespace {
+
+class ActQuantize : public Op {
+ public:
+  explicit ActQuantize(const Desc& d)
+      : view_(d.out(0)), p_(d.params<trtact_act_quantize>()), scale_(d, 1), with_y_(d.raw.n_outputs > 1) {
+    require_same(d.in(0), d.out(0), "act quantize: x and q differ in shape or layout");
+    if (with_y_) require_same(d.in(0), d.out(1), "act quantize: x and y differ in shape or layout");
+    require(elements(d.in(1)) == 1, "act quantize: one scale");
+    if (p_.has_clip) {
+      require(elements(d.in(2)) == 1, "act quantize: one clip value");
+      clip_ = Input(d, 2);
+    }
+    with_activation(p_.act, [](auto) {});
+  }
+  void run(const Args& args) const override {
+    const float* x = args.in[0];
+    float *q = args.out[0], *y = with_y_ ? args.out[1] : nullptr;
+    const Grid grid{*scale_.of(args), p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
+    const float clip = p_.has_clip ? *clip_.of(args) : 0.0f;
+    with_activation(p_.act, [&](auto f) {
+      if (p_.has_clip)
+        each(x, q, y, [=](float v) { return f(v); },
+             [=](float a) { return grid(least(clip, greatest(-clip, a))); });
+      else if (grid.half_away)
+        each(x, q, y, [=](float v) { return f(v); }, [=](float a) { return grid(a); });
+      else
+        each(x, q, y, [=](float v) { return f(v); },
+             [=](float a) { return quantize(a, grid.scale, grid.low, grid.high); });
+    });
+  }
+
+ private:
+  template <class F, class G>
+  void each(const float* x, float* q, float* y, const F& f, const G& g) const {
+    if (y)
+      each_element(view_, [=](int64_t i, bool real) {
+        const float a = f(x[i]);
+        y[i] = real ? a : 0.0f;
+        q[i] = real ? g(a) : 0.0f;
+      });
+    else
+      each_element(view_, [=](int64_t i, bool real) { q[i] = real ? g(f(x[i])) : 0.0f; });
+  }
+
+  View view_;
+  trtact_act_quantize p_;
+  Input scale_, clip_;
+  bool with_y_;
+};
+
+class ActQuantizeBackward : public Op {
+ public:
+  explicit ActQuantizeBackward(const Desc& d)
+      : view_(d.out(0)), p_(d.params<trtact_act_quantize>()), scale_(d, 1), sum_(d.raw.n_outputs > 1) {
+    require_same(d.in(0), d.out(0), "act quantize backward: x and dx differ in shape or layout");
+    require_same(d.in(2), d.out(0), "act quantize backward: dq and dx differ in shape or layout");
+    require(elements(d.in(1)) == 1, "act quantize backward: one scale");
+    if (p_.has_clip) {
+      require(elements(d.in(3)) == 1, "act quantize backward: one clip value");
+      clip_ = Input(d, 3);
+    }
+    if (p_.has_dy) {
+      at_dy_ = p_.has_clip ? 4 : 3;
+      require_same(d.in(at_dy_), d.out(0), "act quantize backward: dy and dx differ in shape or layout");
+    }
+    if (sum_) {
+      require(elements(d.out(1)) == 1, "act quantize backward: dscale and dclip are one value");
+      workspace_bytes = bytes_of_sums(pieces_of(view_));
+    }
+    with_activation(p_.act, [](auto) {});
+  }
+
+  void run(const Args& args) const override {
+    const float *x = args.in[0], *dq = args.in[2], *dy = p_.has_dy ? args.in[at_dy_] : nullptr;
+    float* dx = args.out[0];
+    const Grid grid{*scale_.of(args), p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
+    const bool outside = p_.pass_outside != 0;
+    Two* part = reinterpret_cast<Two*>(args.workspace);
+    with_activation(p_.act, [&](auto f) {
+      // What reaches the activation's result a: term(a, g) = {da, what is summed}.
+      const auto loop = [&](auto term) {
+        const auto one = [=](int64_t i, bool real) {
+          const float xi = x[i];
+          const Gradient t = term(f(xi), dq[i]);
+          const float da = dy ? t.da + dy[i] : t.da;
+          dx[i] = real ? f.derivative(xi) * da : 0.0f;
+          return real ? t.sum : 0.0f;
+        };
+        if (!sum_) {
+          each_element(view_, [=](int64_t i, bool real) { one(i, real); });
+          return;
+        }
+        const Two sum = sum_elements(view_, part, [=](int64_t i, bool real) { return Two{one(i, real), 0}; });
+        args.out[1][0] = static_cast<float>(p_.has_clip ? sum.a : sum.a * p_.gradient_scale);
+      };
+      if (p_.has_clip) {
+        const float clip = *clip_.of(args);
+        loop([=](float a, float g) {
+          const bool over = fabsf(a) > clip;
+          const float pass = outside || grid.inside(least(clip, greatest(-clip, a))) ? g : 0.0f;
+          return Gradient{over ? 0.0f : pass, over ? copysignf(1.0f, a) * pass : 0.0f};
+        });
+      } else if (sum_) {
+        loop([=](float a, float g) {
+          return Gradient{outside || grid.inside(a) ? g : 0.0f, g * grid.step_derivative(a)};
+        });
+      } else {
+        loop([=](float a, float g) { return Gradient{outside || grid.inside(a) ? g : 0.0f, 0.0f}; });
+      }
+    });
+  }
+
+ private:
+  struct Gradient {
+    float da, sum;
+  };
+
+  View view_;
+  trtact_act_quantize p_;
+  Input scale_, clip_;
+  bool sum_;
+  int at_dy_ = 0;
+};
+
+// Weights seen as [outer][channels][inner] around the axis.
+struct Channels {
+  int64_t outer = 1, channels = 1, inner = 1;
+
+  Channels(const trtact_tensor& w, int32_t axis) {
+    require(w.layout == TRTACT_PLAIN, "quantize weights: weights must be row-major");
+    require(axis >= -1 && axis < w.rank, "quantize weights: axis outside the weights");
+    if (axis < 0) {
+      inner = elements(w);
+      return;
+    }
+    for (int i = 0; i < axis; i++) outer *= w.dims[i];
+    channels = w.dims[axis];
+    for (int i = axis + 1; i < w.rank; i++) inner *= w.dims[i];
+  }
+  // f(c) for every channel, in parallel.
+  template <class F>
+  void each(const F& f) const {
+    parallel(channels, std::max<int64_t>(1, kGrain / (outer * inner)), [&](int64_t from, int64_t to) {
+      for (int64_t c = from; c < to; c++) f(c);
+    });
+  }
+  // Where row o of channel c begins.
+  int64_t at(int64_t o, int64_t c) const { return (o * channels + c) * inner; }
+};
+
+class QuantizeWeights : public Op {
+ public:
+  explicit QuantizeWeights(const Desc& d)
+      : p_(d.params<trtact_quantize_weights>()), shape_(d.in(0), p_.axis) {
+    require_same(d.in(0), d.out(0), "quantize weights: w and q differ in shape or layout");
+    if (p_.learned) scale_ = Input(d, 1);
+    require(elements(p_.learned ? d.in(1) : d.out(1)) == shape_.channels,
+            "quantize weights: the number of scales is not the axis's size");
+    require(p_.high > 0, "quantize weights: high must be positive");
+  }
+  void run(const Args& args) const override {
+    const float* w = args.in[0];
+    float* q = args.out[0];
+    shape_.each([&](int64_t c) {
+      const float s = p_.learned ? scale_.of(args)[c] : scale_of(absmax(w, c), p_.high);
+      if (!p_.learned) args.out[1][c] = s;
+      const Grid grid{s, p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
+      for (int64_t o = 0; o < shape_.outer; o++) {
+        const int64_t from = shape_.at(o, c), to = from + shape_.inner;
+#pragma omp simd
+        for (int64_t i = from; i < to; i++) q[i] = grid(w[i]);
+      }
+    });
+  }
+
+ private:
+  float absmax(const float* w, int64_t c) const {
+    float top = 0;
+    for (int64_t o = 0; o < shape_.outer; o++) {
+      const int64_t from = shape_.at(o, c), to = from + shape_.inner;
+#pragma omp simd reduction(max : top)
+      for (int64_t i = from; i < to; i++) top = greatest(top, fabsf(w[i]));
+    }
+    return top;
+  }
+
+  trtact_quantize_weights p_;
+  Channels shape_;
+  Input scale_;
+};
+
+class QuantizeWeightsBackward : public Op {
+ public:
+  explicit QuantizeWeightsBackward(const Desc& d)
+      : p_(d.params<trtact_quantize_weights>()), shape_(d.in(0), p_.axis), scale_(d, 1),
+        sum_(d.raw.n_outputs > 1) {
+    require_same(d.in(0), d.out(0), "quantize weights backward: w and dw differ in shape or layout");
+    require_same(d.in(2), d.out(0), "quantize weights backward: dq and dw differ in shape or layout");
+    require(elements(d.in(1)) == shape_.channels && (!sum_ || elements(d.out(1)) == shape_.channels),
+            "quantize weights backward: the number of scales is not the axis's size");
+  }
+  void run(const Args& args) const override {
+    const float *w = args.in[0], *dq = args.in[2];
+    float* dw = args.out[0];
+    const bool outside = p_.pass_outside != 0;
+    shape_.each([&](int64_t c) {
+      const Grid grid{scale_.of(args)[c], p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
+      double sum = 0;
+      for (int64_t o = 0; o < shape_.outer; o++) {
+        const int64_t from = shape_.at(o, c), to = from + shape_.inner;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = from; i < to; i++) {
+          const float g = dq[i];
+          sum += g * grid.step_derivative(w[i]);
+          dw[i] = outside || grid.inside(w[i]) ? g : 0.0f;
+        }
+      }
+      if (sum_) args.out[1][c] = static_cast<float>(sum * p_.gradient_scale);
+    });
+  }
+
+ private:
+  trtact_quantize_weights p_;
+  Channels shape_;
+  Input scale_;
+  bool sum_;
+};
+
+class ObserveScale : public Op {
+ public:
+  explicit ObserveScale(const Desc& d) : view_(d.in(0)), p_(d.params<trtact_observe_scale>()) {
+    require(elements(d.out(0)) == 2 && elements(d.out(1)) == 1,
+            "observe scale: outputs are a state of two values and one scale");
+    require(p_.kind == TRTACT_MOVING_AVERAGE || p_.kind == TRTACT_RUNNING_MAXIMUM, "observe scale: unknown kind");
+    require(p_.levels > 0 && p_.rate >= 0, "observe scale: levels must be positive, the rate not negative");
+    with_activation(p_.act, [](auto) {});
+    workspace_bytes = bytes_of_sums(pieces_of(view_));
+  }
+  void run(const Args& args) const override {
+    float *state = args.out[0], *scale = args.out[1];
+    const float top = absmax(args);
+    if (p_.kind == TRTACT_RUNNING_MAXIMUM) {
+      state[0] += 1.0f;
+      state[1] = maximum(state[1], top);
+      *scale = scale_of(state[1], p_.levels);
+    } else {
+      state[0] = p_.rate * state[0] + 1.0f;
+      state[1] = p_.rate * state[1] + top;
+      *scale = scale_of(state[1] / state[0], p_.levels);
+    }
+  }
+
+ private:
+  // Without their sign, bit patterns are in the order of the values, and a NaN
+  // is above infinity: the integer maximum lets none get lost.
+  float absmax(const Args& args) const {
+    const float* x = args.in[0];
+    int32_t* part = reinterpret_cast<int32_t*>(args.workspace);
+    const int64_t pieces = pieces_of(view_), stored = view_.stored();
+    const int64_t size = view_.padded() ? view_.space * kBlock : kPiece;
+    with_activation(p_.act, [&](auto f) {
+      parallel(pieces, std::max<int64_t>(1, kGrain / size), [&](int64_t first, int64_t last) {
+        const auto g = f;
+        for (int64_t p = first; p < last; p++) {
+          const int64_t from = p * size, to = std::min(from + size, stored);
+          const int64_t used = view_.padded() ? view_.used(p % view_.blocks) : kBlock;
+          int32_t top = 0;
+          if (used == kBlock) {
+#pragma omp simd reduction(max : top)
+            for (int64_t i = from; i < to; i++) top = std::max(top, magnitude(g(x[i])));
+          } else {
+            for (int64_t i = from; i < to; i += kBlock)
+              for (int64_t l = 0; l < used; l++) top = std::max(top, magnitude(g(x[i + l])));
+          }
+          part[p] = top;
+        }
+      });
+    });
+    const int32_t top = *std::max_element(part, part + pieces);
+    float out;
+    std::memcpy(&out, &top, sizeof out);
+    return out;
+  }
+  static inline int32_t magnitude(float x) {
+    int32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits & 0x7fffffff;
+  }
+
+  View view_;
+  trtact_observe_scale p_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_act_quantize(const Desc& d) { return std::make_unique<ActQuantize>(d); }
+std::unique_ptr<Op> make_act_quantize_backward(const Desc& d) {
+  return std::make_unique<ActQuantizeBackward>(d);
+}
+std::unique_ptr<Op> make_quantize_weights(const Desc& d) { return std::make_unique<QuantizeWeights>(d); }
+std::unique_ptr<Op> make_quantize_weights_backward(const Desc& d) {
+  return std::make_unique<QuantizeWeightsBackward>(d);
+}
+std::unique_ptr<Op> make_observe_scale(const Desc& d) { return std::make_unique<ObserveScale>(d); }
+
+}  // namespace trtact::cpu

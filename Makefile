@@ -61,7 +61,7 @@ fuzz: ## fuzz every reader of untrusted files for FUZZTIME (default 20s) each
 	@$(ENV) scripts/fuzz.sh $(or $(FUZZTIME),20s)
 
 docs: build ## write the generated parts of docs/ (command reference, operator table)
-	@$(ENV) go generate ./docs/... ./internal/nn/...
+	@$(ENV) go generate ./cli ./internal/config ./internal/nn
 
 update-snapshots: setup-test native go ## accept what the snapshot tests now produce
 	@$(ENV) TRTACT_UPDATE_SNAPSHOTS=1 go test ./...

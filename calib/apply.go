@@ -10,6 +10,7 @@ package calib
 
 import (
 	"fmt"
+	"slices"
 
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
@@ -45,6 +46,7 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 	}
 	p = p.Clone()
 	p.prune()
+	p.dropIdlePads(m.Graph)
 	out := m.Clone()
 	if out.Opset < minOpset {
 		if err := onnx.UpgradeOpset(out, minOpset); err != nil {
@@ -70,6 +72,34 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 	}
 	w.finish()
 	return out, nil
+}
+
+// dropIdlePads takes a Pad out of the sites when no layer behind it is quantised:
+// it stood there only for them (a plan names the Pad, since it is the Pad that
+// reads the quantised tensor).
+func (p *Plan) dropIdlePads(g *onnx.Graph) {
+	weighted := map[string]bool{}
+	for _, w := range p.Weights {
+		for _, n := range w.Nodes {
+			weighted[n] = true
+		}
+	}
+	index := g.Index()
+	idle := map[string]bool{}
+	for _, n := range g.Nodes {
+		if n.Op == "Pad" && len(n.Outputs) > 0 && !slices.ContainsFunc(index.Consumers[n.Outputs[0]],
+			func(c *onnx.Node) bool { return weighted[c.Name] }) {
+			idle[n.Name] = true
+		}
+	}
+	sites := p.Sites[:0]
+	for _, s := range p.Sites {
+		s.Consumers = slices.DeleteFunc(s.Consumers, func(name string) bool { return idle[name] })
+		if len(s.Consumers) > 0 {
+			sites = append(sites, s)
+		}
+	}
+	p.Sites = sites
 }
 
 // writer inserts Q/DQ pairs into one graph.

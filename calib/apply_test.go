@@ -36,6 +36,29 @@ func planFor(t *testing.T, m *onnx.Model, opt Options) *Plan {
 	return p
 }
 
+// TestApplyLeavesPadOfASkippedLayer: the pair before a Pad is there for the layer
+// behind it, and goes with it.
+func TestApplyLeavesPadOfASkippedLayer(t *testing.T) {
+	s := newSketch(t, 1, 16, 8, 8)
+	s.ints("pads", 0, 0, 1, 1, 0, 0, 1, 1)
+	s.node("Pad", "padded", nil, "x", "pads")
+	s.conv("c0", "padded", 16, 16, 3, 1)
+	s.conv("c1", "c0", 16, 16, 1, 1)
+	m := s.done(s.conv("head", "c1", 16, 16, 1, 1))
+	p := planFor(t, m, DefaultOptions())
+	if len(p.Sites) != 2 || p.Sites[0].Tensor != "x" {
+		t.Fatalf("sites %+v, want those of x and c0", p.Sites)
+	}
+	p.Skip("c0", "Conv", "by hand")
+	q, err := Apply(m, p, FloatWeights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := q.Graph.Nodes[0]; first.Op != "Pad" || first.Inputs[0] != "x" {
+		t.Errorf("the graph begins with %v, want the Pad on the float input:\n%s", first, text(q.Graph))
+	}
+}
+
 func TestApplyGraph(t *testing.T) {
 	m := bottleneck(t)
 	before := text(m.Graph)

@@ -274,6 +274,7 @@ func (p *Plan) validate() error {
 		groups[g.ID] = true
 	}
 	calibrated := p.Calibrated()
+	shared := map[int]float32{} // scale of each group
 	seen := map[string]bool{}
 	for i, s := range p.Sites {
 		where := fmt.Sprintf("site %d, tensor %q", i, s.Tensor)
@@ -293,6 +294,10 @@ func (p *Plan) validate() error {
 		case !(s.Clipped >= 0 && s.Clipped <= 1):
 			return fmt.Errorf("%s: clipped share %v is not within 0..1", where, s.Clipped)
 		}
+		if first, known := shared[s.Group]; s.Group != 0 && known && s.Scale != first {
+			return fmt.Errorf("%s: scale %v, but its group %d has %v: a group has one scale; give all its sites the same, or this one group 0", where, s.Scale, s.Group, first)
+		}
+		shared[s.Group] = s.Scale
 		seen[s.Tensor] = true
 	}
 	type weightKey struct {

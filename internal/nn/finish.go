@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trtact/internal/compute"
+	"trtact/internal/fault"
 )
 
 // finish makes the outputs readable, plans the memory and uploads the constants.
@@ -107,8 +108,8 @@ func fitsMemory(bytes, most int) error {
 		return nil
 	}
 	const gib = 1 << 30
-	return fmt.Errorf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: use a smaller input size",
-		float64(bytes)/gib, whose, float64(most)/gib)
+	return fault.BadInput(fmt.Errorf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: use a smaller input size",
+		float64(bytes)/gib, whose, float64(most)/gib))
 }
 
 // Tensors start at cache lines.

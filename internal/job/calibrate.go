@@ -34,8 +34,8 @@ type Calibration struct {
 	Trials     []calib.Trial // of AutoMethod
 	Images     int
 	Bad        []coco.BadImage
-	// NodeError is the relative L2 error of each distillation node over the
-	// images of the simulation.
+	// NodeError is the relative L2 error of each distillation node over a few of
+	// the images.
 	NodeError map[string]float64
 	Seconds   float64
 }

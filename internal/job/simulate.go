@@ -234,8 +234,12 @@ func (v *sight) compare(got *detect.Predictions, e *calib.DetectionError) {
 	}
 }
 
-// nodeErrors is the relative L2 error of each distillation node over the kept
-// samples: the float model and the plan's run side by side.
+// nodeErrorSamples is how many samples the error at the nodes is taken from. It is
+// a report, not a choice: a few do.
+const nodeErrorSamples = 8
+
+// nodeErrors is the relative L2 error of each distillation node over the first
+// kept samples: the float model and the plan's run side by side.
 func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]float64, error) {
 	nodes := s.float.Heads
 	if len(nodes) == 0 {
@@ -259,7 +263,7 @@ func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]f
 		return nil, err
 	}
 	defer float.Close()
-	list := s.samples(0)
+	list := s.samples(nodeErrorSamples)
 	sums := make([][]squareSums, len(list))
 	values := func(c *nn.Context, k int) ([]*onnx.Tensor, error) {
 		if err := feed(c, s.kept[list[k]].inputs); err != nil {

@@ -3,6 +3,7 @@ package trt
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -36,10 +37,14 @@ type Artifact struct {
 	DroppedTargets []DroppedTarget `json:"dropped_targets,omitempty"`
 	// Precision lists the types in which weighted layers are asked to compute,
 	// e.g. "int8, fp32"; allowed types that TensorRT was free to choose
-	// follow in brackets.
-	Precision string   `json:"precision"`
-	Inputs    []Tensor `json:"inputs"`
-	Outputs   []Tensor `json:"outputs"`
+	// follow in brackets. INT8 that convolutions are known not to get is left out.
+	Precision string `json:"precision"`
+	// Convolutions counts those that run in INT8; nil where it cannot be told.
+	Convolutions *Convolutions `json:"convolutions,omitempty"`
+	// Warnings are sentences on what the engine does not do as the model asks.
+	Warnings []string `json:"warnings,omitempty"`
+	Inputs   []Tensor `json:"inputs"`
+	Outputs  []Tensor `json:"outputs"`
 	// Layers is the network as TensorRT's parser read it, before fusion.
 	Layers       []Layer `json:"layers,omitempty"`
 	BuildSeconds float64 `json:"build_seconds"`
@@ -49,7 +54,7 @@ type Artifact struct {
 	InspectionProblem string          `json:"inspection_problem,omitempty"`
 }
 
-// DroppedTarget is a GPU the engine is not for, and TensorRT's reason.
+// DroppedTarget is a GPU the engine is not for, and why.
 type DroppedTarget struct {
 	Target string `json:"target"`
 	Reason string `json:"reason"`
@@ -122,12 +127,18 @@ func (a *Artifact) WeightBytes() (bytes, float int64) {
 	return bytes, float
 }
 
-// precision is the Precision text for these layers.
-func precision(layers []Layer, o BuildOptions) string {
+// isConvolution counts transposed ones in.
+func (l Layer) isConvolution() bool { return l.Kind == "Convolution" || l.Kind == "Deconvolution" }
+
+// withoutINT8 says that no convolution of the engine runs in INT8.
+func (a *Artifact) withoutINT8() bool { return a.Convolutions != nil && a.Convolutions.INT8 == 0 }
+
+// precision is the Precision text.
+func (a *Artifact) precision(o BuildOptions) string {
 	seen := map[string]bool{}
-	for _, l := range layers {
+	for _, l := range a.Layers {
 		switch {
-		case l.Quantized:
+		case l.Quantized && !(l.isConvolution() && a.withoutINT8()):
 			seen["int8"] = true
 		case l.Weights > 0:
 			seen[l.Type] = true
@@ -151,6 +162,24 @@ func precision(layers []Layer, o BuildOptions) string {
 		text += " (fp16 allowed)"
 	}
 	return strings.TrimSpace(text)
+}
+
+// warnings gives the Warnings.
+func (a *Artifact) warnings() []string {
+	quantized := 0
+	for _, l := range a.Layers {
+		if l.Quantized && l.isConvolution() {
+			quantized++
+		}
+	}
+	if quantized == 0 || !a.withoutINT8() {
+		return nil
+	}
+	text := fmt.Sprintf("the model has %d INT8 convolutions, and the engine runs none in INT8", quantized)
+	if a.Backend == BackendRTX && slices.Equal(a.Targets, []string{TargetName(floatOnly)}) {
+		text += ": " + floatOnlyReason(a.Version)
+	}
+	return []string{text}
 }
 
 // CheckRuntime is an error, a bad input, when TensorRT as found here cannot run

@@ -70,7 +70,6 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 		Backend:           a.Family.Backend,
 		Family:            a.Family.Name,
 		Version:           a.Family.Version,
-		Precision:         precision(a.Layers, o),
 		Inputs:            a.Inputs,
 		Outputs:           a.Outputs,
 		Layers:            a.Layers,
@@ -78,10 +77,13 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 		Inspection:        a.Inspection,
 		InspectionProblem: a.InspectionProblem,
 		DroppedTargets:    dropped,
+		Convolutions:      plannedConvolutions(a.engine),
 	}
 	for _, t := range o.Targets {
 		engine.Artifact.Targets = append(engine.Artifact.Targets, TargetName(t))
 	}
+	engine.Artifact.Precision = engine.Artifact.precision(o)
+	engine.Artifact.Warnings = engine.Artifact.warnings()
 	for i := range engine.Artifact.Inputs {
 		input := &engine.Artifact.Inputs[i]
 		if p, ok := o.Shapes[input.Name]; ok {
@@ -96,14 +98,21 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 var smInError = regexp.MustCompile(`\(SM(\d+)\)`)
 
 // buildFor runs the build for the options' targets and sets them to those built
-// for. Where the user named none and one of them cannot run the model, it is
-// dropped and the build goes on with the others.
+// for. Where the user named none and one of them cannot run the model, or would
+// take INT8 from all, it is dropped and the build goes on with the others.
 func buildFor(ctx context.Context, family Family, model []byte, o *BuildOptions, places Places) (*answer, []DroppedTarget, error) {
 	all := len(o.Targets) == 0
 	if all {
 		o.Targets = slices.Clone(family.Targets)
 	}
 	var dropped []DroppedTarget
+	if CheckINT8Targets(o.Targets) != nil && hasINT8Convolution(model) {
+		if !all {
+			return nil, nil, CheckINT8Targets(o.Targets)
+		}
+		o.Targets = slices.DeleteFunc(o.Targets, func(t int) bool { return t == floatOnly })
+		dropped = append(dropped, DroppedTarget{Target: TargetName(floatOnly), Reason: floatOnlyReason(family.Version)})
+	}
 	for {
 		j := job{
 			Request: request{Action: actionBuild, Shim: family.Shim, Libraries: places.Libraries, Loader: places.Loader, Options: *o},

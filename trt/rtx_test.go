@@ -53,8 +53,9 @@ func TestRTXSmallModels(t *testing.T) {
 				t.Logf("%d bytes, %.2f s, %s, weights %d of %d bytes", len(e.Bytes), a.BuildSeconds, a.Precision, weights, float)
 				wantPrecision := map[string]string{plain: "fp32", fp16: "fp16"}[form]
 				wantWeights := map[string]int64{plain: float, fp16: float / 2}[form]
-				if wantPrecision == "" {
-					wantPrecision, wantWeights = "int8", float/4
+				wantTargets, wantINT8 := len(family.Targets), 0
+				if wantPrecision == "" { // the transposed convolution alone runs in float
+					wantPrecision, wantWeights, wantTargets, wantINT8 = "int8", float/4, wantTargets-1, 4
 				}
 				if a.Precision != wantPrecision || weights != wantWeights {
 					t.Errorf("precision %s with %d bytes of weights, want %s with %d", a.Precision, weights, wantPrecision, wantWeights)
@@ -63,22 +64,25 @@ func TestRTXSmallModels(t *testing.T) {
 					len(a.Outputs) != 1 || a.Outputs[0].Type != "fp32" || !slices.Equal(a.Outputs[0].Dims, []int{1, 8}) {
 					t.Errorf("inputs %+v, outputs %+v", a.Inputs, a.Outputs)
 				}
-				if len(a.Targets) != len(family.Targets) {
+				if len(a.Targets) != wantTargets {
 					t.Errorf("targets %v", a.Targets)
+				}
+				if c := a.Convolutions; c == nil || *c != (Convolutions{INT8: wantINT8, All: 5}) {
+					t.Errorf("convolutions %+v, want %d of 5 in INT8", c, wantINT8)
 				}
 			})
 		}
 	}
 }
 
-// Turing has no FP32 matrix product in TensorRT for RTX: without named targets
-// it is left out and the sidecar says why, by name it is an error.
+// Turing has no FP32 matrix product in TensorRT for RTX, and no INT8 convolution:
+// without named targets it is left out and the sidecar says why, by name with
+// others it is an error.
 func TestRTXDropsTarget(t *testing.T) {
 	family, places := rtx(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	for _, form := range forms {
 		model := smallModel(t, form, 13, 1, true)
-		inHalf := form == fp16 || form == int8DQFP16
 		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places})
 		if err != nil {
 			t.Errorf("%s: %v", form, err)
@@ -87,19 +91,20 @@ func TestRTXDropsTarget(t *testing.T) {
 		var dropped []string
 		for _, d := range e.Artifact.DroppedTargets {
 			dropped = append(dropped, d.Target)
-			if !strings.Contains(d.Reason, "FP32 GEMM") {
-				t.Errorf("%s: reason %q", form, d.Reason)
+			if why := map[bool]string{true: "FP32 GEMM", false: "no INT8 convolution"}[form == plain]; !strings.Contains(d.Reason, why) {
+				t.Errorf("%s: reason %q, want %q", form, d.Reason, why)
 			}
 		}
 		want := []string{"sm_75"}
-		if inHalf {
+		if form == fp16 {
 			want = nil
 		}
 		if !slices.Equal(dropped, want) || slices.Contains(e.Artifact.Targets, "sm_75") == (want != nil) {
 			t.Errorf("%s: dropped %v, targets %v, want %v dropped", form, dropped, e.Artifact.Targets, want)
 		}
 		_, err = BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75, 86}})
-		if (err == nil) != inHalf || (err != nil && fault.Code(err) != fault.CodeFailed) {
+		wantCode := map[string]int{plain: fault.CodeFailed, fp16: fault.CodeOK}
+		if code, named := wantCode[form]; (named && fault.Code(err) != code) || (!named && fault.Code(err) != fault.CodeUsage) {
 			t.Errorf("%s with sm_75 by name: %v (exit code %d)", form, err, fault.Code(err))
 		}
 	}
@@ -311,7 +316,7 @@ func TestRTXDeterministic(t *testing.T) {
 	model := smallModel(t, floatQ, 13, 1, false)
 	var sums []string
 	for range 2 {
-		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75, 86}})
+		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{80, 86}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,6 +67,11 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	if o.INT8 && !d.Quantized && o.Data == "" && o.Plan == "" {
 		return nil, fault.Usage(fmt.Errorf("--int8 needs --data: pictures to find the scales of %s with", o.Model))
 	}
+	if o.INT8 || d.Quantized { // known before the work begins
+		if err := trt.CheckINT8Targets(o.Engine.Targets); err != nil {
+			return nil, err
+		}
+	}
 	r.describe(d)
 	// Accuracy and calibration run one image at a time, whatever batch the engine
 	// is for.
@@ -358,6 +363,10 @@ func (m *Machine) engine(ctx context.Context, r *Result, float, final *Detector,
 	r.Engine = &engine.Artifact
 	r.Size.Engine = engine.Artifact.Engine.Bytes
 	if o.FloatEngine && final != float {
+		// For the same GPUs, each of which adds code to an engine.
+		if o.Engine.Targets, err = trt.ParseTargets(engine.Artifact.Targets); err != nil {
+			return err
+		}
 		engine, err := build(float, o.beside(".float.engine"), "build_float")
 		if err != nil {
 			return err

@@ -55,6 +55,8 @@ func OpenCPU() (*Device, error) {
 		": run `make build`, or set TRTACT_LIB to the folder that holds it")
 }
 
-// spinCount is how often a thread looks again before it sleeps: long enough for
-// the gap between two operators, short enough to give the core away.
-const spinCount = "10000"
+// spinCount is how often a thread looks again before it sleeps. None at all was
+// measured to be best, with and without a busy neighbour: on two cores with one of
+// them taken, 10,000 looks made some runs of a small detector 30 times slower, and
+// even on a quiet machine a thread that spins slows the one that shares its core.
+const spinCount = "0"

@@ -23,34 +23,37 @@ type sampling struct {
 }
 
 // original is the input coordinate of output position x, for sizes in and out
-// and the scale out/in that the operator was told.
-func (s *sampling) original(x, in, out int, scale float64) float64 {
-	p := float64(x)
+// and the scale out/in that the operator was told. It is computed in single
+// precision, as onnxruntime does: (3 + 0.5)/0.7 - 0.5 is a tie between two pixels
+// in single precision and just above one in double.
+func (s *sampling) original(x, in, out int, told float64) float64 {
+	p, scale := float32(x), float32(told)
 	switch s.coordinates {
 	case "asymmetric":
-		return p / scale
+		return float64(p / scale)
 	case "align_corners":
 		if out == 1 {
 			return 0
 		}
-		return p * float64(in-1) / float64(out-1)
+		return float64(p * float32(in-1) / float32(out-1))
 	case "pytorch_half_pixel":
 		if out == 1 {
 			return 0
 		}
 	case "tf_half_pixel_for_nn":
-		return (p + 0.5) / scale
+		return float64((p + 0.5) / scale)
 	case "half_pixel_symmetric":
-		// The output may be a fraction of a pixel shorter than scale*in.
-		shift := float64(in) / 2 * (1 - float64(out)/(scale*float64(in)))
-		return shift + (p+0.5)/scale - 0.5
+		// The output may be a fraction of a pixel shorter than scale*in. Only
+		// the shift is single there.
+		shift := float32(in) / 2 * (1 - float32(out)/(scale*float32(in)))
+		return float64(float32(float64(shift) + (float64(p)+0.5)/float64(scale) - 0.5))
 	case "tf_crop_and_resize":
 		if out == 1 {
 			return 0.5 * (s.start + s.end) * float64(in-1)
 		}
-		return s.start*float64(in-1) + p*(s.end-s.start)*float64(in-1)/float64(out-1)
+		return s.start*float64(in-1) + float64(x)*(s.end-s.start)*float64(in-1)/float64(out-1)
 	}
-	return (p+0.5)/scale - 0.5
+	return float64((p+0.5)/scale - 0.5)
 }
 
 // tap is one input position with its weight.
@@ -126,8 +129,12 @@ func resize(c *call) ([]*onnx.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := dims.Count(r.Out); err != nil {
+	n, err := dims.Count(r.Out)
+	if err != nil {
 		return nil, err
+	}
+	if n == 0 {
+		return one(floats(t.Type, r.Out, nil))
 	}
 	s := sampling{
 		coordinates: c.node.Str("coordinate_transformation_mode", "half_pixel"),
@@ -156,7 +163,7 @@ func resize(c *call) ([]*onnx.Tensor, error) {
 	}
 	d := dims.Clone(t.Dims)
 	outside := make([][]bool, len(d))
-	for a := range d {
+	for _, a := range shrinkingFirst(d, r.Out) {
 		s.start, s.end = crop[a][0], crop[a][1]
 		cropped := s.coordinates == "tf_crop_and_resize" && (s.start != 0 || s.end != 1)
 		if r.Out[a] == d[a] && r.Scale[a] == 1 && !cropped {
@@ -185,6 +192,20 @@ func resize(c *call) ([]*onnx.Tensor, error) {
 		}
 	}
 	return one(floats(t.Type, d, v))
+}
+
+// shrinkingFirst orders the axes so that no tensor in between is larger than both
+// the input and the output.
+func shrinkingFirst(in, out []int) []int {
+	var order []int
+	for _, growing := range []bool{false, true} {
+		for a := range in {
+			if out[a] > in[a] == growing {
+				order = append(order, a)
+			}
+		}
+	}
+	return order
 }
 
 // along resizes one axis to size out, and tells which output positions lie

@@ -42,7 +42,7 @@ TensorRT can build an engine, everything else is written and the exit code is 3.
 Examples:
 trtact build yolov8n.onnx --int8 --data pictures/
 trtact build yolov8n.onnx --int8 --data pictures/ --val val.json -o n.engine
-trtact build yolov8n.onnx --int8 --data train.txt --target sm_75,sm_86
+trtact build yolov8n.onnx --int8 --data train.txt --target sm_86,sm_89
 trtact build yolov8n.onnx --fp16 --shape 480x640`,
 		Flags: append([]urfave.Flag{
 			&urfave.BoolFlag{Name: "int8", Usage: "quantise to INT8; a float model needs --data for it"},
@@ -57,7 +57,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.StringFlag{Name: "val-images", Category: flagsAccuracy, Usage: "`DIR` with the pictures of --val"},
 			&urfave.IntFlag{Name: "val-limit", Category: flagsAccuracy, Usage: "measure on the first `N` pictures only"},
 			&urfave.StringFlag{Name: "backend", Category: flagsEngine, Value: "auto", Usage: "`NAME` of the TensorRT to build with"},
-			&urfave.StringFlag{Name: "target", Category: flagsEngine, Usage: "`LIST` of GPUs to build for, sm_75,sm_86 (rtx only; default: all it supports)"},
+			&urfave.StringFlag{Name: "target", Category: flagsEngine, Usage: "`LIST` of GPUs to build for, sm_86,sm_89 (rtx only; default: all it supports, with --int8 all but sm_75)"},
 			&urfave.BoolFlag{Name: "float-engine", Category: flagsEngine, Usage: "build the float model too, to compare"},
 			&urfave.DurationFlag{Name: "timeout", Category: flagsEngine, Value: trt.DefaultTimeout, Usage: "give a build up after `TIME`"},
 			&urfave.StringFlag{Name: "log", Category: flagsEngine, Usage: "`FILE` to add TensorRT's messages to"},
@@ -236,10 +236,14 @@ func (s *session) writeBuild(r *job.Result) error {
 	}
 	if e := r.Engine; e != nil {
 		text := fmt.Sprintf("%s %s, %s", backendName(e.Backend), e.Version, e.Precision)
+		if c := convolutionsText(e); c != "" {
+			text += ", " + c
+		}
 		if len(e.Targets) > 0 {
 			text += ", for " + strings.Join(e.Targets, ", ") + "; its speed is to be measured there"
 		}
 		head.Add("engine", text)
+		addReservations(head, e)
 	}
 	head.Add("time", laps(r.Seconds))
 	if r.PeakRSS > 0 {
@@ -265,6 +269,25 @@ func (s *session) writeBuild(r *job.Result) error {
 	}
 	fmt.Fprintln(s.out)
 	return s.table(files)
+}
+
+// convolutionsText is "INT8 in 57 of 60 convolutions", "" where it cannot be told.
+func convolutionsText(e *trt.Artifact) string {
+	if e.Convolutions == nil {
+		return ""
+	}
+	return fmt.Sprintf("INT8 in %d of %d convolutions", e.Convolutions.INT8, e.Convolutions.All)
+}
+
+// addReservations lists the GPUs that an engine is not for, and where it does not
+// do as the model asks.
+func addReservations(t *report.Table, e *trt.Artifact) {
+	for i, d := range e.DroppedTargets {
+		t.Add(first(i, "left out"), d.Target+": "+report.OneLine(d.Reason))
+	}
+	for i, w := range e.Warnings {
+		t.Add(first(i, "warning"), report.OneLine(w))
+	}
 }
 
 // writeFigures is the table of float beside INT8: accuracy and sizes.
@@ -319,9 +342,9 @@ func sizeNotes(r *job.Result) string {
 		notes = append(notes, "The Q/DQ model holds its weights in float, which every TensorRT reads; --onnx-weights int8 makes it a quarter of the size.")
 	}
 	if r.Engine != nil && r.Size.WeightsInt8 > 0 {
-		if weights, _ := r.Engine.WeightBytes(); len(r.Engine.Targets) > 1 && weights > 0 {
-			notes = append(notes, fmt.Sprintf("Of the engine %s are weights; most of the rest is code for each of its %d kinds of GPU (--target builds for fewer).",
-				report.Bytes(weights), len(r.Engine.Targets)))
+		if weights, _ := r.Engine.WeightBytes(); r.Engine.Backend == trt.BackendRTX && weights > 0 {
+			notes = append(notes, fmt.Sprintf("Of the engine %s are weights; most of the rest is source code of kernels, compiled on the GPU's machine, and the same for one GPU as for all.",
+				report.Bytes(weights)))
 		}
 	}
 	return strings.Join(notes, " ")

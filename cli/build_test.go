@@ -163,6 +163,7 @@ func TestBuildBadUse(t *testing.T) {
 		{[]string{"build", model, "--int8", "--data", data, "-o", filepath.Join(dir, "x.onnx")}, fault.CodeUsage, "name the engine"},
 		{[]string{"build", model, "--int8", "--data", data, "--target", "turing"}, fault.CodeUsage, "no compute capability"},
 		{[]string{"build", model, "--int8", "--data", data, "--target", "sm_86", "--backend", "tensorrt"}, fault.CodeUsage, "--backend rtx"},
+		{[]string{"build", model, "--int8", "--data", data, "--target", "sm_75,sm_86"}, fault.CodeUsage, "leave sm_75 out"},
 		{[]string{"build", model, "--int8", "--data", data, "--backend", "openvino"}, fault.CodeUsage, "choose one of"},
 		{[]string{"build", model, "--int8", "--data", data, "--batch", "0"}, fault.CodeUsage, "--batch 0"},
 		{[]string{"build", model, "--int8", "--data", data, "--shape", "0x5"}, fault.CodeUsage, "--shape"},
@@ -192,6 +193,39 @@ func TestBuildBadUse(t *testing.T) {
 }
 
 // An engine is only taken with a sidecar that vouches for it.
+// What an engine does not do is said.
+func TestInspectEngineReservations(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "some.engine")
+	artifact := trt.Artifact{
+		Backend: trt.BackendRTX, Family: "rtx1", Version: "1.7.1", Precision: "int8, fp32", Targets: []string{"sm_86"},
+		Inputs:  []trt.Tensor{{Name: "x", Type: "fp32", Dims: []int{1, 3, 64, 64}}},
+		Outputs: []trt.Tensor{{Name: "y", Type: "fp32", Dims: []int{1, 10}}},
+	}
+	inspect := func() string {
+		t.Helper()
+		if err := trt.Write(path, &trt.Engine{Bytes: []byte("engine"), Artifact: artifact}); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, "inspect", path)
+		if r.code != 0 {
+			t.Fatalf("exit %d: %s", r.code, r.err)
+		}
+		return r.out
+	}
+	if out := inspect(); !strings.Contains(out, "INT8 in an unknown number of convolutions") || strings.Contains(out, "left out") || strings.Contains(out, "warning") {
+		t.Errorf("of an engine that does not tell:\n%s", out)
+	}
+	artifact.Convolutions = &trt.Convolutions{INT8: 57, All: 60}
+	artifact.DroppedTargets = []trt.DroppedTarget{{Target: "sm_75", Reason: "for a reason"}}
+	artifact.Warnings = []string{"mind this"}
+	out := inspect()
+	for _, want := range []string{"INT8 in 57 of 60 convolutions", "sm_75: for a reason", "mind this"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+}
+
 func TestInspectEngineRefused(t *testing.T) {
 	dir := t.TempDir()
 	for name, sidecar := range map[string]string{

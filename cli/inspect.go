@@ -271,6 +271,12 @@ func (s *session) writeEngine(r *inspectResult, layers bool) error {
 		}
 	}
 	facts.Add("quantised", fmt.Sprintf("%d of %d layers with weights", quantised, weighted))
+	runs := convolutionsText(e)
+	if runs == "" {
+		runs = "INT8 in an unknown number of convolutions"
+	}
+	facts.Add("runs", runs)
+	addReservations(facts, e)
 	if bytes, float := e.WeightBytes(); float > 0 {
 		facts.Add("weights", fmt.Sprintf("%s, %.0f %% of float", report.Bytes(bytes), 100*ratio(bytes, float)))
 	}

@@ -363,7 +363,7 @@ func (m *Machine) engine(ctx context.Context, r *Result, float, final *Detector,
 	r.Engine = &engine.Artifact
 	r.Size.Engine = engine.Artifact.Engine.Bytes
 	if o.FloatEngine && final != float {
-		// For the same GPUs, each of which adds code to an engine.
+		// For the same GPUs, so that the two can be compared.
 		if o.Engine.Targets, err = trt.ParseTargets(engine.Artifact.Targets); err != nil {
 			return err
 		}

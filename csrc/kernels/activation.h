@@ -5,7 +5,7 @@
 // it and so that CPU and GPU compute the same values.
 //
 // Every function has its derivative beside it. At a kink it is PyTorch's: 0 for
-// relu and abs at 0, inside the range for clip at its limits; rounding has 0.
+// relu and abs at 0 and for clip at its limits; rounding has 0 everywhere.
 #pragma once
 
 #include <cmath>
@@ -112,7 +112,7 @@ struct Tanh {
 struct Clip {
   float low, high;
   TRTACT_HD float operator()(float x) const { return least(high, greatest(low, x)); }
-  TRTACT_HD float derivative(float x) const { return x >= low && x <= high ? 1.0f : 0.0f; }
+  TRTACT_HD float derivative(float x) const { return x > low && x < high ? 1.0f : 0.0f; }
 };
 // x tanh(ln(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); beyond 20 it is x.
 struct Mish {

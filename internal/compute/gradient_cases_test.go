@@ -64,6 +64,8 @@ func gradientCases() []gradientCase {
 	list = append(list, resizeCases()...)
 	list = append(list, reduceCases()...)
 	list = append(list, moveCases()...)
+	list = append(list, quantizeCases()...)
+	list = append(list, lossCases()...)
 	return list
 }
 

@@ -37,7 +37,7 @@ func lowerResize(b *builder, n *onnx.Node) error {
 		at = 1
 	}
 	if name := n.Input(at); name != "" {
-		if scales = b.floats(name); scales == nil {
+		if scales = b.floats(name); scales == nil || len(scales) == len(in) && (scales[0] != 1 || scales[1] != 1) {
 			return errUseHost
 		}
 	}

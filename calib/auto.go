@@ -1,8 +1,9 @@
 // The automatic choice: what the methods promise on histograms is one thing, what
 // the detector's outputs lose is another, so the choice is made by simulating
 // the quantised model on a few calibration images. First the best method for all
-// tensors, in two rounds so that the worst ones cost little; then changes to the plan as a whole, such as bias correction; then, as
-// far as the budget goes, another method for single groups, those with most
+// tensors, in two rounds so that the worst ones cost little; then layers that
+// placement left float (admit.go); then changes to the plan as a whole, such as
+// bias correction; then, as far as the budget goes, another method for single groups, those with most
 // rounding noise first. Everything is in a fixed order, so the same images give
 // the same plan.
 //
@@ -54,6 +55,9 @@ type AutoOptions struct {
 	// Candidates are the methods tried on the whole model; default
 	// DefaultCandidates.
 	Candidates []Method
+	// Wider are settings of the placement that quantise more layers; with them as
+	// many of these layers become INT8 as WidenTolerance allows (admit.go).
+	Wider []Wider
 	// Changes are tried one after the other on the best plan so far, and each is
 	// kept when it lowers the score.
 	Changes []Change
@@ -107,6 +111,9 @@ func (o AutoOptions) Trials() int {
 	if n > finalists {
 		n += finalists
 	}
+	for _, w := range o.Wider {
+		n += w.trials()
+	}
 	return n + len(o.Changes) + o.Groups
 }
 
@@ -123,6 +130,11 @@ func Auto(ctx context.Context, sim Simulator, p *Plan, stats map[string]*Statist
 	best, err := s.whole(p)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, w := range opt.Wider {
+		if best, err = s.admit(best, w); err != nil {
+			return nil, nil, err
+		}
 	}
 	if best, err = s.change(best); err != nil {
 		return nil, nil, err

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -72,6 +73,11 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	}
 	sim := newSimulator(m, float, d, o.Search.Images)
 	sim.tensors = tensorsOf(plan)
+	if o.Method == AutoMethod {
+		if err := widen(float, plan, &o.Search, &sim.tensors); err != nil {
+			return nil, err
+		}
+	}
 	c := &Calibration{Images: samples.Len()}
 	if c.Statistics, c.Bad, err = m.observe(ctx, float, samples, sim); err != nil {
 		return nil, err
@@ -126,11 +132,28 @@ func (m *Machine) search(ctx context.Context, sim *simulator, p *calib.Plan, sta
 	report := o.Progress
 	o.Progress = func(t calib.Trial) {
 		count.add()
+		slog.Debug("trial", "method", t.Method, "change", t.Change, "images", t.Images, "error", t.Score, "kept", t.Kept)
 		if report != nil {
 			report(t)
 		}
 	}
 	return calib.Auto(ctx, sim, p, stats, o)
+}
+
+// widen lets the search take in layers that placement leaves float, and has the
+// tensors observed that would be quantised with them.
+func widen(d *Detector, p *calib.Plan, search *calib.AutoOptions, tensors *[]string) error {
+	w, err := calib.Widen(d.Model.Graph, p, func(o *calib.Options) { o.Pooled, o.Depthwise = true, true })
+	if err != nil || len(w.Layers) == 0 {
+		return err
+	}
+	search.Wider = append(search.Wider, w)
+	for _, t := range tensorsOf(w.Plan) {
+		if !slices.Contains(*tensors, t) {
+			*tensors = append(*tensors, t)
+		}
+	}
+	return nil
 }
 
 // tensorsOf lists the activations that a plan quantises.

@@ -1,0 +1,145 @@
+// Layers that placement leaves float because INT8 makes them hardly faster and may
+// cost accuracy (depthwise convolutions, squeeze-and-excite) still make the model
+// smaller. Which of them may be INT8 is measured, layer by layer: each is tried
+// alone, then as many are taken in, cheapest error per byte first, as a small rise
+// of the error allows.
+package calib
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"sort"
+
+	"trtact/internal/onnx"
+)
+
+// WidenTolerance is the share by which all admitted layers together may raise the
+// error. Within it mAP moves by a few tenths of a point on small detectors.
+const WidenTolerance = 0.10
+
+// Wider is a plan with more layers in INT8 than the one that is calibrated.
+type Wider struct {
+	Plan   *Plan            // placed, without scales
+	Layers []string         // the weighted nodes that only Plan quantises
+	Bytes  map[string]int64 // of the layers' weights
+}
+
+// Widen places g once more with other options and tells what that adds to p.
+func Widen(g *onnx.Graph, p *Plan, set func(*Options)) (Wider, error) {
+	opt := p.Options.clone()
+	set(&opt)
+	wide, err := Place(g, opt)
+	if err != nil {
+		return Wider{}, err
+	}
+	wide.Model, wide.Equalised = p.Model, p.Equalised
+	w := Wider{Plan: wide, Bytes: map[string]int64{}}
+	before := p.layers()
+	for _, site := range wide.Weights {
+		for _, n := range site.Nodes {
+			if !slices.Contains(before, n) {
+				w.Layers = append(w.Layers, n)
+				w.Bytes[n] = 4 * int64(g.Init[site.Tensor].Len())
+			}
+		}
+	}
+	return w, nil
+}
+
+// trials is the most that admit makes: one for each layer, then a bisection.
+func (w Wider) trials() int {
+	if len(w.Layers) == 0 {
+		return 0
+	}
+	return len(w.Layers) + bits.Len(uint(len(w.Layers))) + 1
+}
+
+// layers lists the weighted nodes that a plan quantises.
+func (p *Plan) layers() []string {
+	var list []string
+	for _, w := range p.Weights {
+		list = append(list, w.Nodes...)
+	}
+	return list
+}
+
+// admit takes layers of w into best.
+func (s *search) admit(best *Plan, w Wider) (*Plan, error) {
+	if len(w.Layers) == 0 {
+		return best, nil
+	}
+	wide := w.Plan.Clone()
+	wide.Weights = mergeWeights(wide.Weights, best.Weights)
+	if err := wide.Assign(s.stats, Method(best.Method)); err != nil {
+		return nil, err
+	}
+	reasons := map[string]Skip{}
+	for _, k := range best.Skipped {
+		reasons[k.Node] = k
+	}
+	with := func(layers []string) *Plan {
+		q := wide.Clone()
+		for _, n := range w.Layers {
+			if !slices.Contains(layers, n) {
+				q.Skip(n, reasons[n].Op, reasons[n].Reason)
+			}
+		}
+		return q
+	}
+	few := (s.opt.Images + 3) / 4
+	alone := map[string]float64{}
+	for _, n := range w.Layers {
+		score, err := s.try(with([]string{n}), Trial{Change: "INT8 for " + n, Images: few})
+		if err != nil {
+			return nil, err
+		}
+		s.settle(false)
+		alone[n] = score
+	}
+	nothing, err := s.try(best, Trial{Change: "as it is", Images: few})
+	if err != nil {
+		return nil, err
+	}
+	s.settle(false)
+	order := slices.Clone(w.Layers)
+	sort.SliceStable(order, func(a, b int) bool {
+		cost := func(n string) float64 { return (alone[n] - nothing) / float64(w.Bytes[n]) }
+		return cost(order[a]) < cost(order[b])
+	})
+
+	limit := s.score * (1 + WidenTolerance)
+	low, high := 0, len(order) // so many are fine; one more than high is too many
+	kept := -1                 // the trial of low
+	for low < high {
+		k := (low + high + 1) / 2
+		q := with(order[:k])
+		score, err := s.try(q, Trial{Change: fmt.Sprintf("%d more layers in INT8", k), Images: s.opt.Images})
+		if err != nil {
+			return nil, err
+		}
+		if score <= limit {
+			best, s.score, low, kept = q, score, k, len(s.trials)-1
+		} else {
+			high = k - 1
+		}
+		s.settle(false) // the bisection goes on
+	}
+	if kept >= 0 {
+		s.trials[kept].Kept = true
+	}
+	return best, nil
+}
+
+// mergeWeights gives wide with the scales that the same constants have in settled.
+func mergeWeights(wide, settled []WeightSite) []WeightSite {
+	list := clone(wide)
+	for i, w := range list {
+		for _, k := range settled {
+			if k.Tensor == w.Tensor && k.Axis == w.Axis {
+				list[i].Scales = k.Scales
+			}
+		}
+	}
+	return list
+}

@@ -56,7 +56,7 @@ func deployKeys() []Key {
 		{Name: "backend", Source: ours, allowed: []string{"auto", "tensorrt", "rtx"}, field: func(c *Config) any { return &c.Deploy.Backend },
 			Meaning: "TensorRT, which needs a GPU to build, or TensorRT for RTX, which does not; auto takes the first that can build here."},
 		{Name: "targets", Source: ours, field: func(c *Config) any { return &c.Deploy.Targets },
-			Meaning: "GPUs to build for, as `sm_75`, with TensorRT for RTX; empty: all that it supports."},
+			Meaning: "GPUs to build for, as `sm_86`, with TensorRT for RTX; empty: all that it supports, in INT8 all but sm_75."},
 		{Name: "int8", Source: ours, field: func(c *Config) any { return &c.Deploy.INT8 },
 			Meaning: "Build from the quantised model; false builds the float one."},
 		{Name: "fp16", Source: ours, field: func(c *Config) any { return &c.Deploy.FP16 },

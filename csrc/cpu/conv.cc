@@ -2,8 +2,8 @@
 //
 // The tensors' layouts are ours to choose (nn keeps chains blocked), the
 // weights' layout is oneDNN's: constant weights are packed once at creation,
-// others at every run. Where oneDNN has only its reference code for our layouts
-// it is asked for its own, and the tensors are reordered in the workspace.
+// others at every run. Where oneDNN has only slow code for our layouts it is asked
+// for its own, and the tensors are reordered in the workspace.
 //
 // Bias, per-channel scale, activation and quantisation are one pass of our own
 // over the result (epilogue.h): measured against oneDNN's swish post-op that is
@@ -65,14 +65,15 @@ class Conv : public Op {
     if (fused_) attr.set_post_ops(kernel_activation(p_.act));
     const auto make = [&](const dnnl::memory::desc& src, const dnnl::memory::desc& dst) {
       return PrimitiveDesc(engine(), dnnl::prop_kind::forward_inference, Kind::algorithm, src,
-                           desc_any(weights_.get_dims()), bias, dst, shape.stride, shape.dilation, shape.begin, shape.end, attr);
+                           desc_any(weights_.get_dims()), bias, dst, shape.stride, shape.dilation,
+                           shape.begin, shape.end, attr);
     };
     const auto src = desc_of(x), dst = desc_of(y);
     pd_ = make(src, dst);
     info = pd_.impl_info_str();
-    if (info.rfind("ref", 0) == 0) {
+    if (slow(info, p_.groups)) {
       const auto other = make(desc_any(src.get_dims()), desc_any(dst.get_dims()));
-      if (std::string(other.impl_info_str()).rfind("ref", 0) != 0) {
+      if (!slow(other.impl_info_str(), p_.groups)) {
         pd_ = other;
         info = std::string(pd_.impl_info_str()) + " with reorders";
       }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "conv_shape.h"
+#include "depthwise.h"
 #include "each.h"
 
 namespace trtact::cpu {
@@ -209,17 +210,26 @@ class BackwardWeights : public Op {
                            hint<Kind>(shape, s, t), user_scratchpad());
     };
     pd_ = choose(make, src, dst, p_.groups, &info);
-    primitive_ = Primitive(pd_);
-    if (pd_.src_desc() != src) src_in_ = Reordering(src, pd_.src_desc());
-    if (pd_.diff_dst_desc() != dst) dst_in_ = Reordering(dst, pd_.diff_dst_desc());
-    if (pd_.diff_weights_desc() != shape.weights)
+    auto src_wanted = pd_.src_desc(), dst_wanted = pd_.diff_dst_desc();
+    own_ = !Kind::transposed && slow(info, p_.groups) && DepthwiseWeights::serves(p_, x, dy);
+    if (own_) {
+      info = "depthwise";
+      depthwise_ = DepthwiseWeights(p_, x, dy);
+      src_wanted = blocked(x);
+      dst_wanted = blocked(dy);
+    } else {
+      primitive_ = Primitive(pd_);
+    }
+    if (src_wanted != src) src_in_ = Reordering(src, src_wanted);
+    if (dst_wanted != dst) dst_in_ = Reordering(dst, dst_wanted);
+    if (!own_ && pd_.diff_weights_desc() != shape.weights)
       unpack_ = Reordering(pd_.diff_weights_desc(), shape.weights);
 
     Layout at;
     for (const auto* r : {&src_in_, &dst_in_, &unpack_}) at.scratch(*r ? r->scratch_bytes() : 0);
-    at.scratch(pd_.scratchpad_desc().get_size());
-    if (src_in_) at_x_ = at.add(pd_.src_desc().get_size());
-    if (dst_in_) at_dy_ = at.add(pd_.diff_dst_desc().get_size());
+    if (!own_) at.scratch(pd_.scratchpad_desc().get_size());
+    if (src_in_) at_x_ = at.add(src_wanted.get_size());
+    if (dst_in_) at_dy_ = at.add(dst_wanted.get_size());
     if (unpack_) at_weights_ = at.add(pd_.diff_weights_desc().get_size());
     at_scratch_ = at.at_scratch();
     workspace_bytes = at.bytes();
@@ -236,6 +246,22 @@ class BackwardWeights : public Op {
       dst_in_.run(dy, work + at_dy_, scratch);
       dy = work + at_dy_;
     }
+    if (own_)
+      depthwise_.run(static_cast<const float*>(x), static_cast<const float*>(dy), args.out[0],
+                     p_.has_bias ? args.out[1] : nullptr);
+    else
+      run_onednn(args, x, dy);
+    if (p_.has_scale) scaling_.run(args.out[0], scale_.of(args), args.out[0]);
+  }
+
+ private:
+  static dnnl::memory::desc blocked(trtact_tensor t) {
+    t.layout = TRTACT_BLOCKED;
+    return desc_of(t);
+  }
+
+  void run_onednn(const Args& args, const void* x, const void* dy) const {
+    char *const work = args.workspace, *const scratch = work + at_scratch_;
     void* dw = unpack_ ? static_cast<void*>(work + at_weights_) : args.out[0];
     Arguments a{{DNNL_ARG_SRC, bind(pd_.src_desc(), x)},
                 {DNNL_ARG_DIFF_DST, bind(pd_.diff_dst_desc(), dy)},
@@ -245,13 +271,13 @@ class BackwardWeights : public Op {
       a.emplace(DNNL_ARG_SCRATCHPAD, bind(pd_.scratchpad_desc(), scratch));
     primitive_.execute(thread_stream(), a);
     if (unpack_) unpack_.run(dw, args.out[0], scratch);
-    if (p_.has_scale) scaling_.run(args.out[0], scale_.of(args), args.out[0]);
   }
 
- private:
   trtact_conv p_;
   ScaleWeights scaling_;
   Input scale_;
+  bool own_ = false;
+  DepthwiseWeights depthwise_;
   PrimitiveDesc pd_;
   Primitive primitive_;
   Reordering src_in_, dst_in_, unpack_;

@@ -44,7 +44,8 @@ ConvShape::ConvShape(const trtact_conv& p, const trtact_tensor& x, const trtact_
 }
 
 bool slow(const std::string& info, int64_t groups) {
-  return info.rfind("ref", 0) == 0 || (groups > 1 && info.rfind("gemm", 0) == 0);
+  return info.find("ref") != std::string::npos ||
+         (groups > 1 && info.find("gemm") != std::string::npos);
 }
 
 }  // namespace trtact::cpu

@@ -4,6 +4,10 @@
 
 #include "op.h"
 
+// After a lambda's parameters: what stands in an inner loop must become part of
+// it, or the loop stays scalar.
+#define TRTACT_INLINE __attribute__((always_inline))
+
 namespace trtact::cpu {
 
 // A constant input kept by the op, or the address given at each run.

@@ -20,7 +20,7 @@ class UnaryBackward : public Op {
     const float *x = args.in[0], *dy = args.in[1];
     float* dx = args.out[0];
     with_activation(act_, [&](auto f) {
-      each_element(view_, [=](int64_t i, bool real) {
+      each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE {
         dx[i] = real ? f.derivative(x[i]) * dy[i] : 0.0f;
       });
     });
@@ -69,9 +69,9 @@ class BinaryBackward : public Op {
     float* out = args.out[0];
     with_derivative(p_.kind, [&](auto f) {
       if (p_.by == 0)
-        loop(a, b, dy, out, [=](float u, float v) { return f.left(u, v); });
+        loop(a, b, dy, out, [=](float u, float v) TRTACT_INLINE { return f.left(u, v); });
       else
-        loop(a, b, dy, out, [=](float u, float v) { return f.right(u, v); });
+        loop(a, b, dy, out, [=](float u, float v) TRTACT_INLINE { return f.right(u, v); });
     });
   }
 
@@ -171,7 +171,7 @@ class AffineBackward : public Op {
     Two* part = reinterpret_cast<Two*>(args.workspace);
     with_activation(act_, [&](auto f) {
       // dx goes last through x and dy, for it may lie where one of them lies.
-      sum_space(v, part, [=](int64_t i, int64_t block, int64_t lane) {
+      sum_space(v, part, [=](int64_t i, int64_t block, int64_t lane) TRTACT_INLINE {
         const int64_t c = block * v.lanes + lane;
         const bool real = c < v.c;
         const float s = real ? scale[c] : 0.0f, t = real ? shift[c] : 0.0f, xi = x[i];

@@ -33,13 +33,13 @@ class ActQuantize : public Op {
     const float clip = p_.has_clip ? *clip_.of(args) : 0.0f;
     with_activation(p_.act, [&](auto f) {
       if (p_.has_clip)
-        each(x, q, y, [=](float v) { return f(v); },
-             [=](float a) { return grid(least(clip, greatest(-clip, a))); });
+        each(x, q, y, [=](float v) TRTACT_INLINE { return f(v); },
+             [=](float a) TRTACT_INLINE { return grid(least(clip, greatest(-clip, a))); });
       else if (grid.half_away)
-        each(x, q, y, [=](float v) { return f(v); }, [=](float a) { return grid(a); });
+        each(x, q, y, [=](float v) TRTACT_INLINE { return f(v); }, [=](float a) TRTACT_INLINE { return grid(a); });
       else
-        each(x, q, y, [=](float v) { return f(v); },
-             [=](float a) { return quantize(a, grid.scale, grid.low, grid.high); });
+        each(x, q, y, [=](float v) TRTACT_INLINE { return f(v); },
+             [=](float a) TRTACT_INLINE { return quantize(a, grid.scale, grid.low, grid.high); });
     });
   }
 
@@ -47,13 +47,13 @@ class ActQuantize : public Op {
   template <class F, class G>
   void each(const float* x, float* q, float* y, const F& f, const G& g) const {
     if (y)
-      each_element(view_, [=](int64_t i, bool real) {
+      each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE {
         const float a = f(x[i]);
         y[i] = real ? a : 0.0f;
         q[i] = real ? g(a) : 0.0f;
       });
     else
-      each_element(view_, [=](int64_t i, bool real) { q[i] = real ? g(f(x[i])) : 0.0f; });
+      each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE { q[i] = real ? g(f(x[i])) : 0.0f; });
   }
 
   View view_;
@@ -85,41 +85,30 @@ class ActQuantizeBackward : public Op {
   }
 
   void run(const Args& args) const override {
-    const float *x = args.in[0], *dq = args.in[2], *dy = p_.has_dy ? args.in[at_dy_] : nullptr;
-    float* dx = args.out[0];
+    const float* dy = p_.has_dy ? args.in[at_dy_] : nullptr;
     const Grid grid{*scale_.of(args), p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
     const bool outside = p_.pass_outside != 0;
-    Two* part = reinterpret_cast<Two*>(args.workspace);
     with_activation(p_.act, [&](auto f) {
       // What reaches the activation's result a: term(a, g) = {da, what is summed}.
       const auto loop = [&](auto term) {
-        const auto one = [=](int64_t i, bool real) {
-          const float xi = x[i];
-          const Gradient t = term(f(xi), dq[i]);
-          const float da = dy ? t.da + dy[i] : t.da;
-          dx[i] = real ? f.derivative(xi) * da : 0.0f;
-          return real ? t.sum : 0.0f;
-        };
-        if (!sum_) {
-          each_element(view_, [=](int64_t i, bool real) { one(i, real); });
-          return;
-        }
-        const Two sum = sum_elements(view_, part, [=](int64_t i, bool real) { return Two{one(i, real), 0}; });
-        args.out[1][0] = static_cast<float>(p_.has_clip ? sum.a : sum.a * p_.gradient_scale);
+        if (dy)
+          pass(args, f, term, [=](int64_t i) TRTACT_INLINE { return dy[i]; });
+        else
+          pass(args, f, term, [](int64_t) TRTACT_INLINE { return 0.0f; });
       };
       if (p_.has_clip) {
         const float clip = *clip_.of(args);
-        loop([=](float a, float g) {
+        loop([=](float a, float g) TRTACT_INLINE {
           const bool over = fabsf(a) > clip;
           const float pass = outside || grid.inside(least(clip, greatest(-clip, a))) ? g : 0.0f;
           return Gradient{over ? 0.0f : pass, over ? copysignf(1.0f, a) * pass : 0.0f};
         });
       } else if (sum_) {
-        loop([=](float a, float g) {
+        loop([=](float a, float g) TRTACT_INLINE {
           return Gradient{outside || grid.inside(a) ? g : 0.0f, g * grid.step_derivative(a)};
         });
       } else {
-        loop([=](float a, float g) { return Gradient{outside || grid.inside(a) ? g : 0.0f, 0.0f}; });
+        loop([=](float a, float g) TRTACT_INLINE { return Gradient{outside || grid.inside(a) ? g : 0.0f, 0.0f}; });
       }
     });
   }
@@ -128,6 +117,26 @@ class ActQuantizeBackward : public Op {
   struct Gradient {
     float da, sum;
   };
+
+  template <class F, class T, class Y>
+  void pass(const Args& args, const F& f, const T& term, const Y& other) const {
+    const float *x = args.in[0], *dq = args.in[2];
+    float* dx = args.out[0];
+    const auto one = [=](int64_t i, bool real) TRTACT_INLINE {
+      const float xi = x[i];
+      const Gradient t = term(f(xi), dq[i]);
+      const float slope = f.derivative(xi) * (t.da + other(i));
+      dx[i] = real ? slope : 0.0f;
+      return real ? t.sum : 0.0f;
+    };
+    if (!sum_) {
+      each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE { one(i, real); });
+      return;
+    }
+    const Two sum = sum_elements(view_, reinterpret_cast<Two*>(args.workspace),
+                                 [=](int64_t i, bool real) TRTACT_INLINE { return Two{one(i, real), 0}; });
+    args.out[1][0] = static_cast<float>(p_.has_clip ? sum.a : sum.a * p_.gradient_scale);
+  }
 
   View view_;
   trtact_act_quantize p_;
@@ -281,7 +290,10 @@ class ObserveScale : public Op {
           int32_t top = 0;
           if (used == kBlock) {
 #pragma omp simd reduction(max : top)
-            for (int64_t i = from; i < to; i++) top = std::max(top, magnitude(g(x[i])));
+            for (int64_t i = from; i < to; i++) {
+              const int32_t m = magnitude(g(x[i]));
+              top = top > m ? top : m;
+            }
           } else {
             for (int64_t i = from; i < to; i += kBlock)
               for (int64_t l = 0; l < used; l++) top = std::max(top, magnitude(g(x[i + l])));

@@ -1,11 +1,11 @@
 // Distillation losses, value and gradient in one go. Softmax and cosine look at
-// groups of elements (along an axis, over space, over an image): a group is
-// gathered into two short buffers, so that one loop, which vectorises, serves
-// every axis and both layouts.
+// groups of elements (along an axis, over space, over an image): as many groups
+// as a vector has lanes are gathered into short buffers, so that one set of loops
+// serves every axis and both layouts.
 #include "../kernels/loss.h"
 
 #include <cmath>
-#include <limits>
+#include <cstring>
 
 #include "../kernels/activation.h"
 #include "each.h"
@@ -26,6 +26,11 @@ class Loss : public Op {
       return;
     }
     require(p_.kind == TRTACT_LOSS_COSINE || p_.temperature > 0, "loss: the temperature must be positive");
+    if (p_.axis == TRTACT_OVER_IMAGE) {
+      require(p_.kind == TRTACT_LOSS_COSINE, "loss: only cosine goes over whole images");
+      workspace_bytes = bytes_of_sums(pieces_of(image()));
+      return;
+    }
     find_groups(d.in(0));
     workspace_bytes = bytes_of_sums(chunks());
   }
@@ -40,6 +45,9 @@ class Loss : public Op {
       count = static_cast<double>(view_.logical());
       sum = p_.kind == TRTACT_LOSS_L2 ? each(SquaredError{}, s, t, g, part) : each(AbsoluteError{}, s, t, g, part);
       sum.b = sum.a;
+    } else if (p_.axis == TRTACT_OVER_IMAGE) {
+      count = static_cast<double>(view_.n);
+      sum = images(s, t, g, part);
     } else {
       sum = groups(s, t, g, part);
     }
@@ -48,9 +56,22 @@ class Loss : public Op {
   }
 
  private:
-  static constexpr int64_t kChunk = 32; // groups that one thread does in a row
+  // 1 - cos of two vectors from their three products, and what its gradient is
+  // made of; a vector shorter than 1e-8 counts as that long, as in PyTorch.
+  struct Cosine {
+    double value;
+    float by_s, by_t;
+    Cosine(double st, double ss, double tt, double share) {
+      constexpr double kLeast = 1e-8;
+      const double a = std::max(std::sqrt(ss), kLeast), b = std::max(std::sqrt(tt), kLeast);
+      const double cos = st / (a * b);
+      value = 1 - cos;
+      by_t = static_cast<float>(-share / (a * b));
+      by_s = static_cast<float>(a > kLeast ? share * cos / (a * a) : 0);
+    }
+  };
 
-  int64_t chunks() const { return (static_cast<int64_t>(starts_.size()) + kChunk - 1) / kChunk; }
+  int64_t chunks() const { return (static_cast<int64_t>(starts_.size()) + kBlock - 1) / kBlock; }
 
   // Where the elements of a group lie from its first, and where groups begin.
   void find_groups(const trtact_tensor& t) {
@@ -65,8 +86,8 @@ class Loss : public Op {
       length = t.dims[p_.axis];
       for (int i = p_.axis + 1; i < t.rank; i++) inner *= t.dims[i];
     }
-    const bool over_n = p_.axis == 0, over_c = p_.axis == 1 || p_.axis == TRTACT_OVER_IMAGE;
-    const bool over_space = p_.axis >= 2 || p_.axis < 0;
+    const bool over_n = p_.axis == 0, over_c = p_.axis == 1;
+    const bool over_space = p_.axis >= 2 || p_.axis == TRTACT_OVER_SPACE;
     const int64_t outer = over_space ? v.space / (length * inner) : v.space;
     for (int64_t n = 0; n < (over_n ? v.n : 1); n++)
       for (int64_t c = 0; c < (over_c ? v.c : 1); c++)
@@ -83,90 +104,156 @@ class Loss : public Op {
   template <class E>
   Two each(const E& error, const float* s, const float* t, float* g, Two* part) const {
     const float share = static_cast<float>(p_.weight / static_cast<double>(view_.logical()));
-    return sum_elements(view_, part, [=](int64_t i, bool real) {
+    return sum_elements(view_, part, [=](int64_t i, bool real) TRTACT_INLINE {
       const float d = real ? s[i] - t[i] : 0.0f;
       g[i] = share * error.derivative(d);
       return Two{error.value(d), 0};
     });
   }
 
+  // An image is one run of memory, whose padding lanes are zeros and change no sum.
+  View image() const {
+    trtact_tensor t{TRTACT_PLAIN, 1, {view_.stored() / view_.n}};
+    return View(t);
+  }
+  Two images(const float* s, const float* t, float* g, Two* part) const {
+    const View one = image();
+    Two sum;
+    for (int64_t n = 0; n < view_.n; n++) {
+      const float *a = s + n * one.stored(), *b = t + n * one.stored();
+      float* to = g + n * one.stored();
+      const Two student = sum_elements(one, part, [=](int64_t i, bool) TRTACT_INLINE {
+        return Two{static_cast<double>(a[i]) * b[i], static_cast<double>(a[i]) * a[i]};
+      });
+      const Two teacher = sum_elements(one, part, [=](int64_t i, bool) TRTACT_INLINE {
+        return Two{static_cast<double>(b[i]) * b[i], 0};
+      });
+      const Cosine c(student.a, student.b, teacher.a, p_.weight / static_cast<double>(view_.n));
+      each_element(one, [=](int64_t i, bool) TRTACT_INLINE { to[i] = c.by_t * b[i] + c.by_s * a[i]; });
+      sum.a += c.value;
+    }
+    return {sum.a, sum.a};
+  }
+
+  // kBlock groups side by side, so that every loop over them is a vector: element
+  // i of group l lies at buffer[i * kBlock + l].
   Two groups(const float* s, const float* t, float* g, Two* part) const {
     const int64_t size = static_cast<int64_t>(offsets_.size()), count = static_cast<int64_t>(starts_.size());
-    parallel(chunks(), std::max<int64_t>(1, kGrain / 8 / (size * kChunk)), [&](int64_t from, int64_t to) {
+    parallel(chunks(), std::max<int64_t>(1, kGrain / 8 / (size * kBlock)), [&](int64_t from, int64_t to) {
       // Grows once and stays with the thread.
       thread_local std::vector<float> buffer;
-      buffer.resize(std::max<size_t>(buffer.size(), 2 * size));
-      float *bs = buffer.data(), *bt = bs + size;
+      buffer.resize(std::max<size_t>(buffer.size(), 4 * size * kBlock));
+      float* b[4];
+      for (int i = 0; i < 4; i++) b[i] = buffer.data() + i * size * kBlock;
       for (int64_t chunk = from; chunk < to; chunk++) {
-        Two sum;
-        for (int64_t k = chunk * kChunk; k < std::min((chunk + 1) * kChunk, count); k++) {
-          for (int64_t i = 0; i < size; i++) {
-            bs[i] = s[starts_[k] + offsets_[i]];
-            bt[i] = t[starts_[k] + offsets_[i]];
-          }
-          const Two value = p_.kind == TRTACT_LOSS_COSINE ? cosine(bs, bt, size) : divergence(bs, bt, size);
-          sum.a += value.a;
-          sum.b += value.b;
-          for (int64_t i = 0; i < size; i++) g[starts_[k] + offsets_[i]] = bs[i];
-        }
-        part[chunk] = sum;
+        const int64_t first = chunk * kBlock, n = std::min(kBlock, count - first);
+        gather(s, first, n, b[0]);
+        gather(t, first, n, b[1]);
+        Two value[kBlock];
+        if (p_.kind == TRTACT_LOSS_COSINE)
+          cosine(b[0], b[1], size, value);
+        else
+          divergence(b[0], b[1], b[2], b[3], size, value);
+        part[chunk] = total(value, n);
+        scatter(b[0], first, n, g);
       }
     });
     clear_padding(g);
     return total(part, chunks());
   }
 
-  // Of one group: {loss, loss above its least}; s becomes the gradient.
-  Two divergence(float* s, float* t, int64_t size) const {
-    const double log_s = log_softmax(s, size), log_t = log_softmax(t, size);
+  bool adjacent(int64_t first, int64_t n) const { return n == kBlock && starts_[first + n - 1] == starts_[first] + n - 1; }
+
+  void gather(const float* x, int64_t first, int64_t n, float* to) const {
+    const int64_t size = static_cast<int64_t>(offsets_.size());
+    if (adjacent(first, n)) {
+      for (int64_t i = 0; i < size; i++) std::memcpy(to + i * kBlock, x + starts_[first] + offsets_[i], kBlock * sizeof(float));
+      return;
+    }
+    for (int64_t l = 0; l < kBlock; l++) { // what is left over repeats the last group
+      const float* from = x + starts_[first + std::min(l, n - 1)];
+      for (int64_t i = 0; i < size; i++) to[i * kBlock + l] = from[offsets_[i]];
+    }
+  }
+  void scatter(const float* from, int64_t first, int64_t n, float* x) const {
+    const int64_t size = static_cast<int64_t>(offsets_.size());
+    if (adjacent(first, n)) {
+      for (int64_t i = 0; i < size; i++) std::memcpy(x + starts_[first] + offsets_[i], from + i * kBlock, kBlock * sizeof(float));
+      return;
+    }
+    for (int64_t l = 0; l < n; l++)
+      for (int64_t i = 0; i < size; i++) x[starts_[first + l] + offsets_[i]] = from[i * kBlock + l];
+  }
+
+  // value = {loss, loss above its least} of each group; s becomes the gradient.
+  void divergence(float* s, float* t, float* es, float* et, int64_t size, Two* value) const {
+    float log_s[kBlock], log_t[kBlock], per_s[kBlock], per_t[kBlock];
+    softmax(s, es, size, log_s, per_s);
+    softmax(t, et, size, log_t, per_t);
     const bool channel = p_.kind == TRTACT_LOSS_CHANNEL_KL;
     const double square = channel ? static_cast<double>(p_.temperature) * p_.temperature : 1.0;
     const float share = static_cast<float>(square * p_.weight / p_.temperature / static_cast<double>(starts_.size()));
-    const float fs = static_cast<float>(log_s), ft = static_cast<float>(log_t);
-    double cross = 0, kl = 0;
-#pragma omp simd reduction(+ : cross, kl)
-    for (int64_t i = 0; i < size; i++) {
-      const float ls = s[i] - fs, lt = t[i] - ft, p = exp_clamped(lt);
-      cross -= static_cast<double>(p) * ls;
-      kl += static_cast<double>(p) * (lt - ls);
-      s[i] = share * (exp_clamped(ls) - p);
-    }
-    kl *= square;
-    return {channel ? kl : cross, kl};
-  }
-
-  // x becomes x / T less its maximum; the logarithm of the sum of its exponentials.
-  double log_softmax(float* x, int64_t size) const {
-    const float per = 1.0f / p_.temperature;
-    float top = -std::numeric_limits<float>::infinity();
-    for (int64_t i = 0; i < size; i++) top = maximum(top, x[i]);
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < size; i++) {
-      x[i] = (x[i] - top) * per;
-      sum += exp_clamped(x[i]);
-    }
-    return std::log(sum);
-  }
-
-  // 1 - cos; a vector shorter than 1e-8 counts as that long, as in PyTorch.
-  Two cosine(float* s, const float* t, int64_t size) const {
-    constexpr double kLeast = 1e-8;
-    double dot = 0, ss = 0, tt = 0;
-#pragma omp simd reduction(+ : dot, ss, tt)
-    for (int64_t i = 0; i < size; i++) {
-      const double a = s[i], b = t[i];
-      dot += a * b;
-      ss += a * a;
-      tt += b * b;
-    }
-    const double a = std::max(std::sqrt(ss), kLeast), b = std::max(std::sqrt(tt), kLeast), cos = dot / (a * b);
-    const double share = p_.weight / static_cast<double>(starts_.size());
-    const float by_t = static_cast<float>(-share / (a * b));
-    const float by_s = static_cast<float>(a > kLeast ? share * cos / (a * a) : 0);
+    double cross[kBlock] = {}, kl[kBlock] = {};
+    for (int64_t i = 0; i < size * kBlock; i += kBlock) {
 #pragma omp simd
-    for (int64_t i = 0; i < size; i++) s[i] = by_t * t[i] + by_s * s[i];
-    return {1 - cos, 1 - cos};
+      for (int64_t l = 0; l < kBlock; l++) {
+        const float ls = s[i + l] - log_s[l], lt = t[i + l] - log_t[l], p = et[i + l] * per_t[l];
+        cross[l] -= static_cast<double>(p) * ls;
+        kl[l] += static_cast<double>(p) * (lt - ls);
+        s[i + l] = share * (es[i + l] * per_s[l] - p);
+      }
+    }
+    for (int64_t l = 0; l < kBlock; l++) value[l] = channel ? Two{kl[l] * square, kl[l] * square} : Two{cross[l], kl[l]};
+  }
+
+  // x becomes x / T less its maximum, e its exponential; the logarithm and the
+  // reciprocal of their sum.
+  void softmax(float* x, float* e, int64_t size, float* log_sum, float* per_sum) const {
+    const float per = 1.0f / p_.temperature;
+    float top[kBlock];
+    double sum[kBlock] = {};
+    for (int64_t l = 0; l < kBlock; l++) top[l] = x[l];
+    for (int64_t i = kBlock; i < size * kBlock; i += kBlock) {
+#pragma omp simd
+      for (int64_t l = 0; l < kBlock; l++) top[l] = maximum(top[l], x[i + l]);
+    }
+    for (int64_t i = 0; i < size * kBlock; i += kBlock) {
+#pragma omp simd
+      for (int64_t l = 0; l < kBlock; l++) {
+        x[i + l] = (x[i + l] - top[l]) * per;
+        e[i + l] = exp_clamped(x[i + l]);
+        sum[l] += e[i + l];
+      }
+    }
+    for (int64_t l = 0; l < kBlock; l++) {
+      log_sum[l] = static_cast<float>(std::log(sum[l]));
+      per_sum[l] = static_cast<float>(1 / sum[l]);
+    }
+  }
+
+  void cosine(float* s, const float* t, int64_t size, Two* value) const {
+    double dot[kBlock] = {}, ss[kBlock] = {}, tt[kBlock] = {};
+    for (int64_t i = 0; i < size * kBlock; i += kBlock) {
+#pragma omp simd
+      for (int64_t l = 0; l < kBlock; l++) {
+        const double a = s[i + l], b = t[i + l];
+        dot[l] += a * b;
+        ss[l] += a * a;
+        tt[l] += b * b;
+      }
+    }
+    float by_s[kBlock], by_t[kBlock];
+    const double share = p_.weight / static_cast<double>(starts_.size());
+    for (int64_t l = 0; l < kBlock; l++) {
+      const Cosine c(dot[l], ss[l], tt[l], share);
+      by_t[l] = c.by_t;
+      by_s[l] = c.by_s;
+      value[l] = {c.value, c.value};
+    }
+    for (int64_t i = 0; i < size * kBlock; i += kBlock) {
+#pragma omp simd
+      for (int64_t l = 0; l < kBlock; l++) s[i + l] = by_t[l] * t[i + l] + by_s[l] * s[i + l];
+    }
   }
 
   void clear_padding(float* g) const {

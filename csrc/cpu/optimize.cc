@@ -18,7 +18,7 @@ class GradientNorm : public Op {
   }
   void run(const Args& args) const override {
     const float* g = args.in[0];
-    const Two sum = sum_elements(view_, reinterpret_cast<Two*>(args.workspace), [=](int64_t i, bool) {
+    const Two sum = sum_elements(view_, reinterpret_cast<Two*>(args.workspace), [=](int64_t i, bool) TRTACT_INLINE {
       return Two{static_cast<double>(g[i]) * g[i], 0};
     });
     const double norm = std::fabs(p_.scale) * std::sqrt(sum.a);
@@ -60,18 +60,18 @@ class Optimize : public Op {
     const float factor = with_norm_ ? args.in[2][1] : 1.0f;
     if (p_.kind == TRTACT_SGD) {
       const Sgd update;
-      each(rate, [=](int64_t i, float r, float decay) { update(w[i], factor * g[i], r, decay); });
+      each(rate, [=](int64_t i, float r, float decay) TRTACT_INLINE { update(w[i], factor * g[i], r, decay); });
     } else if (p_.kind == TRTACT_MOMENTUM) {
       const Momentum update{p_.momentum, p_.nesterov != 0};
       float* velocity = args.out[1];
-      each(rate, [=](int64_t i, float r, float decay) { update(w[i], velocity[i], factor * g[i], r, decay); });
+      each(rate, [=](int64_t i, float r, float decay) TRTACT_INLINE { update(w[i], velocity[i], factor * g[i], r, decay); });
     } else {
       const Adam update{p_.beta1, p_.beta2, p_.epsilon,
                         static_cast<float>(1 - std::pow(static_cast<double>(p_.beta1), step)),
                         static_cast<float>(1 - std::pow(static_cast<double>(p_.beta2), step)),
                         p_.kind == TRTACT_ADAMW};
       float *first = args.out[1], *second = args.out[2];
-      each(rate, [=](int64_t i, float r, float decay) { update(w[i], first[i], second[i], factor * g[i], r, decay); });
+      each(rate, [=](int64_t i, float r, float decay) TRTACT_INLINE { update(w[i], first[i], second[i], factor * g[i], r, decay); });
     }
   }
 

@@ -23,10 +23,15 @@ class PoolBackward : public Op {
     // Missing leading dimensions have size 1, so that there are always three.
     for (int i = 0; i < p_.spatial; i++) {
       Axis& a = axis_[3 - p_.spatial + i];
-      a = {dx.dims[2 + i], dy.dims[2 + i], p_.kernel[i], p_.stride[i], p_.dilation[i], p_.pad_begin[i]};
-      for (int64_t o = 0; o < a.out; o++)
-        require(a.first(o) < a.last(o), "pooling backward: a window lies in the padding alone");
+      a = {dx.dims[2 + i], dy.dims[2 + i], p_.kernel[i], p_.stride[i], p_.dilation[i], p_.pad_begin[i], {}, {}};
     }
+    for (Axis& a : axis_)
+      for (int64_t o = 0; o < a.out; o++) {
+        const int64_t before = a.pad - o * a.stride, room = a.in - 1 + before;
+        a.first.push_back(before > 0 ? (before + a.dilation - 1) / a.dilation : 0);
+        a.last.push_back(room < 0 ? 0 : std::min(a.kernel, room / a.dilation + 1));
+        require(a.first[o] < a.last[o], "pooling backward: a window lies in the padding alone");
+      }
   }
   void run(const Args& args) const override {
     const int64_t in = axis_[0].in * axis_[1].in * axis_[2].in * view_.lanes;
@@ -50,15 +55,7 @@ class PoolBackward : public Op {
  private:
   struct Axis {
     int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad = 0;
-    // The taps of window o that lie inside: [first, last).
-    int64_t first(int64_t o) const {
-      const int64_t at = pad - o * stride;
-      return at > 0 ? (at + dilation - 1) / dilation : 0;
-    }
-    int64_t last(int64_t o) const {
-      const int64_t room = in - 1 - (o * stride - pad);
-      return room < 0 ? 0 : std::min(kernel, room / dilation + 1);
-    }
+    std::vector<int64_t> first{}, last{}; // of the taps of each window that lie inside
     int64_t index(int64_t o, int64_t tap) const { return o * stride - pad + tap * dilation; }
   };
 
@@ -74,26 +71,27 @@ class PoolBackward : public Op {
   template <class F>
   void each_tap(int64_t z, int64_t y, int64_t x, const F& f) const {
     const Axis &az = axis_[0], &ay = axis_[1], &ax = axis_[2];
-    for (int64_t i = az.first(z); i < az.last(z); i++)
-      for (int64_t j = ay.first(y); j < ay.last(y); j++) {
+    const int64_t left = ax.index(x, ax.first[x]), right = ax.index(x, ax.last[x]);
+    for (int64_t i = az.first[z]; i < az.last[z]; i++)
+      for (int64_t j = ay.first[y], end = ay.last[y]; j < end; j++) {
         const int64_t row = (az.index(z, i) * ay.in + ay.index(y, j)) * ax.in;
-        for (int64_t k = ax.first(x); k < ax.last(x); k++) f(row + ax.index(x, k));
+        for (int64_t k = left; k < right; k += ax.dilation) f(row + k);
       }
   }
 
   template <int64_t kLanes>
   void greatest_of(const float* x, const float* dy, float* dx) const {
-    each_window([&](int64_t o, int64_t z, int64_t y, int64_t w) {
+    each_window([&](int64_t o, int64_t z, int64_t y, int64_t w) TRTACT_INLINE {
       float top[kLanes];
       int32_t at[kLanes];
-      const int64_t start = (axis_[0].index(z, axis_[0].first(z)) * axis_[1].in +
-                             axis_[1].index(y, axis_[1].first(y))) * axis_[2].in +
-                            axis_[2].index(w, axis_[2].first(w));
+      const int64_t start = (axis_[0].index(z, axis_[0].first[z]) * axis_[1].in +
+                             axis_[1].index(y, axis_[1].first[y])) * axis_[2].in +
+                            axis_[2].index(w, axis_[2].first[w]);
       for (int64_t l = 0; l < kLanes; l++) {
         top[l] = x[start * kLanes + l];
         at[l] = static_cast<int32_t>(start);
       }
-      each_tap(z, y, w, [&](int64_t i) {
+      each_tap(z, y, w, [&](int64_t i) TRTACT_INLINE {
         const float* xs = x + i * kLanes;
         const int32_t here = static_cast<int32_t>(i);
 #pragma omp simd
@@ -110,15 +108,15 @@ class PoolBackward : public Op {
   template <int64_t kLanes>
   void average(const float* dy, float* dx) const {
     const int64_t all = axis_[0].kernel * axis_[1].kernel * axis_[2].kernel;
-    each_window([&](int64_t o, int64_t z, int64_t y, int64_t w) {
+    each_window([&](int64_t o, int64_t z, int64_t y, int64_t w) TRTACT_INLINE {
       int64_t count = all;
       if (p_.kind == TRTACT_POOL_AVERAGE)
-        count = (axis_[0].last(z) - axis_[0].first(z)) * (axis_[1].last(y) - axis_[1].first(y)) *
-                (axis_[2].last(w) - axis_[2].first(w));
+        count = (axis_[0].last[z] - axis_[0].first[z]) * (axis_[1].last[y] - axis_[1].first[y]) *
+                (axis_[2].last[w] - axis_[2].first[w]);
       const float share = 1.0f / static_cast<float>(count);
       float g[kLanes];
       for (int64_t l = 0; l < kLanes; l++) g[l] = dy[o * kLanes + l] * share;
-      each_tap(z, y, w, [&](int64_t i) {
+      each_tap(z, y, w, [&](int64_t i) TRTACT_INLINE {
 #pragma omp simd
         for (int64_t l = 0; l < kLanes; l++) dx[i * kLanes + l] += g[l];
       });

@@ -132,12 +132,12 @@ class SumTo : public Op {
 
   void run(const Args& args) const override {
     const float *x = args.in[0], *other = product_ ? args.in[1] : nullptr;
-    const auto value = [=](int64_t i) {
+    const auto value = [=](int64_t i) TRTACT_INLINE {
       return other ? static_cast<double>(x[i]) * other[i] : static_cast<double>(x[i]);
     };
     if (mode_ == kAll) {
       const Two sum = sum_elements(in_, reinterpret_cast<Two*>(args.workspace),
-                                   [=](int64_t i, bool real) { return Two{real ? value(i) : 0, 0}; });
+                                   [=](int64_t i, bool real) TRTACT_INLINE { return Two{real ? value(i) : 0, 0}; });
       args.out[0][0] = static_cast<float>(sum.a);
       for (int64_t l = 1; l < out_.stored(); l++) args.out[0][l] = 0;
     } else if (mode_ == kChannels) {
@@ -154,7 +154,7 @@ class SumTo : public Op {
   template <class F>
   void channels(const Args& args, const F& value) const {
     Two* part = reinterpret_cast<Two*>(args.workspace);
-    sum_space(in_, part, [=](int64_t i, int64_t, int64_t) { return Two{value(i), 0}; });
+    sum_space(in_, part, [=](int64_t i, int64_t, int64_t) TRTACT_INLINE { return Two{value(i), 0}; });
     if (out_.blocked) { // one value per image and channel: the same order
       for (int64_t i = 0; i < out_.stored(); i++) args.out[0][i] = static_cast<float>(part[i].a);
       return;

@@ -173,7 +173,7 @@ enum {
 };
 enum {
   TRTACT_OVER_SPACE = -1, /* a group is all of space, for each image and channel */
-  TRTACT_OVER_IMAGE = -2, /* a group is all of an image */
+  TRTACT_OVER_IMAGE = -2, /* a group is all of an image: cosine only */
 };
 typedef struct trtact_loss {
   int32_t kind;

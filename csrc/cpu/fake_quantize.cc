@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "../kernels/quantize.h"
 #include "activate.h"
@@ -12,6 +13,17 @@
 
 namespace trtact::cpu {
 namespace {
+
+// Calls f with the grid of an operator's parameters.
+template <class P, class F>
+void with_grid(const P& p, float scale, bool pass_outside, const F& f) {
+  const float far = std::numeric_limits<float>::infinity();
+  const float low = pass_outside ? -far : p.low, high = pass_outside ? far : p.high;
+  if (p.rounding == TRTACT_HALF_AWAY)
+    f(Grid<true>{scale, p.low, p.high, low, high});
+  else
+    f(Grid<false>{scale, p.low, p.high, low, high});
+}
 
 class ActQuantize : public Op {
  public:
@@ -29,17 +41,11 @@ class ActQuantize : public Op {
   void run(const Args& args) const override {
     const float* x = args.in[0];
     float *q = args.out[0], *y = with_y_ ? args.out[1] : nullptr;
-    const Grid grid{*scale_.of(args), p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
-    const float clip = p_.has_clip ? *clip_.of(args) : 0.0f;
-    with_activation(p_.act, [&](auto f) {
-      if (p_.has_clip)
-        each(x, q, y, [=](float v) TRTACT_INLINE { return f(v); },
-             [=](float a) TRTACT_INLINE { return grid(least(clip, greatest(-clip, a))); });
-      else if (grid.half_away)
-        each(x, q, y, [=](float v) TRTACT_INLINE { return f(v); }, [=](float a) TRTACT_INLINE { return grid(a); });
-      else
-        each(x, q, y, [=](float v) TRTACT_INLINE { return f(v); },
-             [=](float a) TRTACT_INLINE { return quantize(a, grid.scale, grid.low, grid.high); });
+    const float clip = p_.has_clip ? *clip_.of(args) : std::numeric_limits<float>::infinity();
+    with_grid(p_, *scale_.of(args), false, [&](auto grid) {
+      with_activation(p_.act, [&](auto f) {
+        each(x, q, y, f, [=](float a) TRTACT_INLINE { return grid(least(clip, greatest(-clip, a))); });
+      });
     });
   }
 
@@ -86,30 +92,28 @@ class ActQuantizeBackward : public Op {
 
   void run(const Args& args) const override {
     const float* dy = p_.has_dy ? args.in[at_dy_] : nullptr;
-    const Grid grid{*scale_.of(args), p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
-    const bool outside = p_.pass_outside != 0;
-    with_activation(p_.act, [&](auto f) {
-      // What reaches the activation's result a: term(a, g) = {da, what is summed}.
-      const auto loop = [&](auto term) {
-        if (dy)
-          pass(args, f, term, [=](int64_t i) TRTACT_INLINE { return dy[i]; });
-        else
-          pass(args, f, term, [](int64_t) TRTACT_INLINE { return 0.0f; });
-      };
-      if (p_.has_clip) {
-        const float clip = *clip_.of(args);
-        loop([=](float a, float g) TRTACT_INLINE {
-          const bool over = fabsf(a) > clip;
-          const float pass = outside || grid.inside(least(clip, greatest(-clip, a))) ? g : 0.0f;
-          return Gradient{over ? 0.0f : pass, over ? copysignf(1.0f, a) * pass : 0.0f};
-        });
-      } else if (sum_) {
-        loop([=](float a, float g) TRTACT_INLINE {
-          return Gradient{outside || grid.inside(a) ? g : 0.0f, g * grid.step_derivative(a)};
-        });
-      } else {
-        loop([=](float a, float g) TRTACT_INLINE { return Gradient{outside || grid.inside(a) ? g : 0.0f, 0.0f}; });
-      }
+    with_grid(p_, *scale_.of(args), p_.pass_outside != 0, [&](auto grid) {
+      with_activation(p_.act, [&](auto f) {
+        // What reaches the activation's result a: term(a, g) = {da, what is summed}.
+        const auto loop = [&](auto term) {
+          if (dy)
+            pass(args, f, term, [=](int64_t i) TRTACT_INLINE { return dy[i]; });
+          else
+            pass(args, f, term, [](int64_t) TRTACT_INLINE { return 0.0f; });
+        };
+        if (p_.has_clip) {
+          const float clip = *clip_.of(args);
+          loop([=](float a, float g) TRTACT_INLINE {
+            const float passed = grid.passed(least(clip, greatest(-clip, a)), g);
+            const float inside = fabsf(a) > clip ? 0.0f : passed;
+            return Gradient{inside, copysignf(1.0f, a) * (passed - inside)};
+          });
+        } else if (sum_) {
+          loop([=](float a, float g) TRTACT_INLINE { return Gradient{grid.passed(a, g), g * grid.step_derivative(a)}; });
+        } else {
+          loop([=](float a, float g) TRTACT_INLINE { return Gradient{grid.passed(a, g), 0.0f}; });
+        }
+      });
     });
   }
 
@@ -187,12 +191,13 @@ class QuantizeWeights : public Op {
     shape_.each([&](int64_t c) {
       const float s = p_.learned ? scale_.of(args)[c] : scale_of(absmax(w, c), p_.high);
       if (!p_.learned) args.out[1][c] = s;
-      const Grid grid{s, p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
-      for (int64_t o = 0; o < shape_.outer; o++) {
-        const int64_t from = shape_.at(o, c), to = from + shape_.inner;
+      with_grid(p_, s, false, [&](auto grid) {
+        for (int64_t o = 0; o < shape_.outer; o++) {
+          const int64_t from = shape_.at(o, c), to = from + shape_.inner;
 #pragma omp simd
-        for (int64_t i = from; i < to; i++) q[i] = grid(w[i]);
-      }
+          for (int64_t i = from; i < to; i++) q[i] = grid(w[i]);
+        }
+      });
     });
   }
 
@@ -225,19 +230,21 @@ class QuantizeWeightsBackward : public Op {
   void run(const Args& args) const override {
     const float *w = args.in[0], *dq = args.in[2];
     float* dw = args.out[0];
-    const bool outside = p_.pass_outside != 0;
     shape_.each([&](int64_t c) {
-      const Grid grid{scale_.of(args)[c], p_.low, p_.high, p_.rounding == TRTACT_HALF_AWAY};
       double sum = 0;
-      for (int64_t o = 0; o < shape_.outer; o++) {
-        const int64_t from = shape_.at(o, c), to = from + shape_.inner;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = from; i < to; i++) {
-          const float g = dq[i];
-          sum += g * grid.step_derivative(w[i]);
-          dw[i] = outside || grid.inside(w[i]) ? g : 0.0f;
+      with_grid(p_, scale_.of(args)[c], p_.pass_outside != 0, [&](auto grid) {
+        double part = 0;
+        for (int64_t o = 0; o < shape_.outer; o++) {
+          const int64_t from = shape_.at(o, c), to = from + shape_.inner;
+#pragma omp simd reduction(+ : part)
+          for (int64_t i = from; i < to; i++) {
+            const float g = dq[i];
+            part += g * grid.step_derivative(w[i]);
+            dw[i] = grid.passed(w[i], g);
+          }
         }
-      }
+        sum = part;
+      });
       if (sum_) args.out[1][c] = static_cast<float>(sum * p_.gradient_scale);
     });
   }
@@ -307,7 +314,7 @@ class ObserveScale : public Op {
     std::memcpy(&out, &top, sizeof out);
     return out;
   }
-  static inline int32_t magnitude(float x) {
+  static TRTACT_HD int32_t magnitude(float x) {
     int32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
     return bits & 0x7fffffff;

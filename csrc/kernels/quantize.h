@@ -17,27 +17,29 @@ TRTACT_HD float round_half_away(float x) {
   return whole + (fabsf(x - whole) >= 0.5f ? copysignf(1.0f, x) : 0.0f);
 }
 
-// An integer grid: q = clamp(round(x / scale), low, high).
+// An integer grid: q = clamp(round(x / scale), low, high). The kind of rounding is
+// a type, so that no loop decides it for every element.
+template <bool kHalfAway>
 struct Grid {
   float scale, low, high;
-  bool half_away;
+  // Where the straight-through estimator lets a gradient pass: by default what is
+  // rounded into [low, high], as torch.fake_quantize has it.
+  float pass_low, pass_high;
 
   TRTACT_HD float rounded(float x) const {
     const float v = x / scale;
-    return half_away ? round_half_away(v) : rintf(v);
+    return kHalfAway ? round_half_away(v) : rintf(v);
   }
   TRTACT_HD float operator()(float x) const { return least(high, greatest(low, rounded(x))); }
-  // Where the straight-through estimator lets a gradient pass: what is rounded
-  // onto the grid without being clamped (as torch.fake_quantize has it).
-  TRTACT_HD bool inside(float x) const {
+  TRTACT_HD float passed(float x, float gradient) const {
     const float r = rounded(x);
-    return r >= low && r <= high;
+    return r < pass_low ? 0.0f : r > pass_high ? 0.0f : gradient;
   }
   // d(scale * q)/d(scale), "Learned Step Size Quantization", Esser et al. 2020,
   // equation 3.
   TRTACT_HD float step_derivative(float x) const {
-    const float r = rounded(x);
-    return r < low ? low : r > high ? high : r - x / scale;
+    const float r = rounded(x), inside = r - x / scale;
+    return r < low ? low : r > high ? high : inside;
   }
 };
 

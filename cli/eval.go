@@ -34,8 +34,7 @@ func (s *session) evalCommand() *urfave.Command {
 		UsageText: "trtact eval MODEL --data COCO.json [--images DIR]",
 		Category:  groupSteps,
 		Description: `Runs a detector over labelled pictures and prints COCO's twelve figures and the average
-precision of every class: score threshold 0.001, suppression at IoU 0.65 within each class, 300
-boxes kept. MODEL is a float ONNX or one with Q/DQ nodes, whose INT8 is computed exactly as an
+precision of every class: score threshold 0.001, suppression at IoU 0.65 within each class. MODEL is a float ONNX or one with Q/DQ nodes, whose INT8 is computed exactly as an
 engine does.
 
 Examples:
@@ -49,6 +48,8 @@ trtact eval mine.onnx --data voc2012/ --save detections.json`,
 			&urfave.IntFlag{Name: "limit", Usage: "take the first `N` pictures only"},
 			shapeFlag(),
 			familyFlag(),
+			&urfave.IntFlag{Name: "top-k", Value: detect.DefaultOptions().TopK, Usage: "`N` best predictions of a picture go into suppression"},
+			&urfave.IntFlag{Name: "keep", Value: detect.DefaultOptions().Keep, Usage: "`N` boxes of a picture are kept"},
 			&urfave.StringFlag{Name: "save", Usage: "`FILE` to write the detections to, in COCO's results format"},
 		},
 		Action: s.eval,
@@ -69,6 +70,11 @@ func (s *session) eval(c *urfave.Context) error {
 	}
 	if c.Int("limit") < 0 {
 		return usage("eval", "--limit %d: expected a number above 0", c.Int("limit"))
+	}
+	boxes := detect.DefaultOptions()
+	boxes.TopK, boxes.Keep = c.Int("top-k"), c.Int("keep")
+	if boxes.TopK < 1 || boxes.Keep < 1 {
+		return usage("eval", "--top-k %d, --keep %d: expected numbers above 0", boxes.TopK, boxes.Keep)
 	}
 	if err := needFile("model", model); err != nil {
 		return err
@@ -94,7 +100,7 @@ func (s *session) eval(c *urfave.Context) error {
 		return err
 	}
 	defer done()
-	e, err := m.Evaluate(s.ctx, d, ds, "evaluate")
+	e, err := m.Evaluate(s.ctx, d, ds, boxes, "evaluate")
 	done()
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"trtact/calib"
 	"trtact/internal/atomicfile"
 	"trtact/internal/coco"
+	"trtact/internal/detect"
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/half"
@@ -221,7 +222,7 @@ func (d *Detector) atBatchOne(o LoadOptions) (*Detector, error) {
 }
 
 func (m *Machine) accuracy(ctx context.Context, r *Result, form string, d *Detector, val *coco.Dataset) error {
-	e, err := m.Evaluate(ctx, d, val, "measure "+form)
+	e, err := m.Evaluate(ctx, d, val, detect.DefaultOptions(), "measure "+form)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func TestEvaluateRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	few := ds.First(2)
-	if e, err := m.Evaluate(context.Background(), d, few, "evaluate"); err != nil || e.Metrics.Images != 2 || len(e.Results) == 0 {
+	if e, err := m.Evaluate(context.Background(), d, few, detect.DefaultOptions(), "evaluate"); err != nil || e.Metrics.Images != 2 || len(e.Results) == 0 {
 		t.Errorf("evaluation %+v, %v", e, err)
 	}
 	for _, c := range []struct {
@@ -96,13 +96,13 @@ func TestEvaluateRefuses(t *testing.T) {
 	} {
 		dd, data := *d, *few
 		c.change(&dd, &data)
-		if _, err := m.Evaluate(context.Background(), &dd, &data, "evaluate"); fault.Code(err) != c.code || !strings.Contains(err.Error(), c.want) {
+		if _, err := m.Evaluate(context.Background(), &dd, &data, detect.DefaultOptions(), "evaluate"); fault.Code(err) != c.code || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want exit code %d and %q", c.name, err, c.code, c.want)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := m.Evaluate(ctx, d, few, "evaluate"); fault.Code(err) != fault.CodeInterrupted {
+	if _, err := m.Evaluate(ctx, d, few, detect.DefaultOptions(), "evaluate"); fault.Code(err) != fault.CodeInterrupted {
 		t.Errorf("a cancelled evaluation: %v", err)
 	}
 }

@@ -188,7 +188,7 @@ type Evaluation struct {
 }
 
 // Evaluate measures average precision as COCO defines it.
-func (m *Machine) Evaluate(ctx context.Context, d *Detector, ds *coco.Dataset, stage string) (*Evaluation, error) {
+func (m *Machine) Evaluate(ctx context.Context, d *Detector, ds *coco.Dataset, o detect.Options, stage string) (*Evaluation, error) {
 	if !ds.Labelled() {
 		return nil, fault.Usage(fmt.Errorf("%s has no labels to measure against", ds.Path))
 	}
@@ -198,7 +198,7 @@ func (m *Machine) Evaluate(ctx context.Context, d *Detector, ds *coco.Dataset, s
 	}
 	start := time.Now()
 	perImage := make([][]coco.Result, len(ds.Images))
-	bad, err := m.Detect(ctx, d, ds.Images, detect.DefaultOptions(), stage,
+	bad, err := m.Detect(ctx, d, ds.Images, o, stage,
 		func(i int, _ detect.Pixels, found []detect.Detection) error {
 			list := make([]coco.Result, 0, len(found))
 			for _, f := range found {

@@ -290,22 +290,10 @@ class ObserveScale : public Op {
     const int64_t size = view_.padded() ? view_.space * kBlock : kPiece;
     with_activation(p_.act, [&](auto f) {
       parallel(pieces, std::max<int64_t>(1, kGrain / size), [&](int64_t first, int64_t last) {
-        const auto g = f;
         for (int64_t p = first; p < last; p++) {
           const int64_t from = p * size, to = std::min(from + size, stored);
           const int64_t used = view_.padded() ? view_.used(p % view_.blocks) : kBlock;
-          int32_t top = 0;
-          if (used == kBlock) {
-#pragma omp simd reduction(max : top)
-            for (int64_t i = from; i < to; i++) {
-              const int32_t m = magnitude(g(x[i]));
-              top = top > m ? top : m;
-            }
-          } else {
-            for (int64_t i = from; i < to; i += kBlock)
-              for (int64_t l = 0; l < used; l++) top = std::max(top, magnitude(g(x[i + l])));
-          }
-          part[p] = top;
+          part[p] = used == kBlock ? magnitude(f, x + from, to - from) : magnitude(f, x + from, to - from, used);
         }
       });
     });
@@ -314,10 +302,28 @@ class ObserveScale : public Op {
     std::memcpy(&out, &top, sizeof out);
     return out;
   }
-  static TRTACT_HD int32_t magnitude(float x) {
+  static TRTACT_HD int32_t bits_of(float x) {
     int32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
     return bits & 0x7fffffff;
+  }
+  // The largest of n values, and of those in the used lanes.
+  template <class F>
+  static int32_t magnitude(F f, const float* x, int64_t n) {
+    int32_t top = 0;
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < n; i++) {
+      const int32_t bits = bits_of(f(x[i]));
+      top = top > bits ? top : bits;
+    }
+    return top;
+  }
+  template <class F>
+  static int32_t magnitude(F f, const float* x, int64_t n, int64_t used) {
+    int32_t top = 0;
+    for (int64_t i = 0; i < n; i += kBlock)
+      for (int64_t l = 0; l < used; l++) top = std::max(top, bits_of(f(x[i + l])));
+    return top;
   }
 
   View view_;

@@ -37,17 +37,6 @@ int32_t guarded(trtact_error* error, const F& f) {
   return 1;
 }
 
-// The number of threads that OpenMP uses on this system thread, for a while.
-class Threads {
- public:
-  explicit Threads(int n) : before_(omp_get_max_threads()) { omp_set_num_threads(n > 0 ? n : 1); }
-  ~Threads() { omp_set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-
- private:
-  int before_;
-};
-
 int32_t device_open(int32_t index, trtact_device** out, trtact_error* error) {
   return guarded(error, [&] {
     require(index == 0, "there is one CPU device, number 0");

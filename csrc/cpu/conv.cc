@@ -81,7 +81,7 @@ class Conv : public Op {
     primitive_ = Primitive(pd_);
     if (pd_.src_desc() != src) src_in_ = Reordering(src, pd_.src_desc());
     if (pd_.dst_desc() != dst) dst_out_ = Reordering(pd_.dst_desc(), dst);
-    if (pd_.weights_desc() != weights_) pack_ = Reordering(weights_, pd_.weights_desc());
+    if (pd_.weights_desc() != weights_) pack_ = packing(d);
 
     keep(d, y.dims[1]);
     plan_workspace();
@@ -121,8 +121,17 @@ class Conv : public Op {
   }
 
  private:
+  // Constant weights are packed here and now, by one thread: a team of threads
+  // started by the caller of op_create would stay, and libgomp stops spinning at
+  // barriers when it counts more threads than cores (a third slower on two cores).
+  Reordering packing(const Desc& d) const {
+    Threads scope(d.constant(1) ? 1 : d.threads);
+    return Reordering(weights_, pd_.weights_desc());
+  }
+
   void keep(const Desc& d, int64_t channels) {
     if (const float* w = d.constant(1)) {
+      Threads one(1);
       packed_.allocate(pd_.weights_desc().get_size());
       if (pack_) {
         Packed scratch;

@@ -117,6 +117,17 @@ struct Desc {
 using Factory = std::unique_ptr<Op> (*)(const Desc&);
 Factory find_factory(int32_t kind); // nullptr when unknown
 
+// The number of threads that OpenMP uses on this system thread, for a while.
+class Threads {
+ public:
+  explicit Threads(int n) : before_(omp_get_max_threads()) { omp_set_num_threads(n > 0 ? n : 1); }
+  ~Threads() { omp_set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
 // Splits [0, n) over the threads that the current run may use.
 template <class F>
 inline void parallel(int64_t n, int64_t grain, const F& f) {

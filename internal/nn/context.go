@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"runtime"
 
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
@@ -13,6 +14,7 @@ type Context struct {
 	arena     *compute.Buffer
 	workspace *compute.Buffer
 	program   *compute.Program
+	thread    chan func() // runs what it gets on one system thread; nil: not needed
 	at        []int // index of each step in the program, for host steps where it would be
 	host      map[string]*onnx.Tensor
 }
@@ -47,11 +49,41 @@ func (n *Network) NewContext() (*Context, error) {
 		c.Close()
 		return nil, err
 	}
+	if n.options.Threads > 1 {
+		c.startThread()
+	}
 	return c, nil
+}
+
+// startThread gives the context a system thread of its own. OpenMP keeps a team of
+// threads for every thread that asks for one, and a goroutine moves between system
+// threads from call to call: without this each move would start or wake another
+// team.
+func (c *Context) startThread() {
+	c.thread = make(chan func())
+	go func(calls <-chan func()) {
+		runtime.LockOSThread() // never unlocked: the thread, and its team, end with the goroutine
+		for call := range calls {
+			call()
+		}
+	}(c.thread)
+}
+
+func (c *Context) onThread(f func() error) error {
+	if c.thread == nil {
+		return f()
+	}
+	done := make(chan error, 1)
+	c.thread <- func() { done <- f() }
+	return <-done
 }
 
 // Close frees the memory.
 func (c *Context) Close() {
+	if c.thread != nil {
+		close(c.thread)
+		c.thread = nil
+	}
 	if c.program != nil {
 		c.program.Close()
 	}
@@ -116,10 +148,10 @@ func (c *Context) run(total []float64) error {
 		}
 		first, last := c.at[from], c.at[to-1]+1
 		if total == nil {
-			return c.program.Run(first, last)
+			return c.onThread(func() error { return c.program.Run(first, last) })
 		}
 		seconds := make([]float64, last)
-		if err := c.program.RunTimed(first, last, seconds); err != nil {
+		if err := c.onThread(func() error { return c.program.RunTimed(first, last, seconds) }); err != nil {
 			return err
 		}
 		for i := from; i < to; i++ {

@@ -15,7 +15,7 @@ type Context struct {
 	workspace *compute.Buffer
 	program   *compute.Program
 	thread    chan func() // runs what it gets on one system thread; nil: not needed
-	at        []int // index of each step in the program, for host steps where it would be
+	at        []int       // index of each step in the program, for host steps where it would be
 	host      map[string]*onnx.Tensor
 }
 

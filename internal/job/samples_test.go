@@ -14,6 +14,7 @@ import (
 	"trtact/internal/fault"
 	"trtact/internal/npy"
 	"trtact/internal/onnx"
+	"trtact/internal/testenv"
 )
 
 // filters writes a model that is no detector: inputs x and y of 1x16x6x6 go
@@ -56,12 +57,13 @@ func filters(t *testing.T) *Detector {
 	return d
 }
 
-// cpu is a machine to calibrate on; the test skips without the native library.
+// cpu is a machine to calibrate on.
 func cpu(t *testing.T) *Machine {
 	t.Helper()
+	testenv.Libraries(t)
 	device, err := compute.OpenCPU()
 	if err != nil {
-		t.Skipf("skipped: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { device.Close() })
 	return &Machine{Device: device, Threads: 2}

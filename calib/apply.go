@@ -26,6 +26,10 @@ const (
 	FloatWeights WeightForm = iota
 	// Int8Weights stores INT8 constants with a DQ, a quarter of the size.
 	Int8Weights
+	// TrainedWeights is FloatWeights with the constants as they are, under their
+	// own names: the student that training starts from, which sees to the clamping
+	// itself.
+	TrainedWeights
 )
 
 // minOpset is the first with the axis attribute of QuantizeLinear.
@@ -41,8 +45,8 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 	if len(p.Sites) > 0 && !p.Calibrated() {
 		return nil, fmt.Errorf("apply plan: its activations have no scales yet; calibrate first")
 	}
-	if p.Model.SHA256 != "" && m.SHA256 != "" && p.Model.SHA256 != m.SHA256 {
-		return nil, fault.BadInput(fmt.Errorf("apply plan: it was made for %s (sha256 %.12s...), the model %s has sha256 %.12s...; calibrate this model", p.Model.Name, p.Model.SHA256, m.Path, m.SHA256))
+	if err := p.madeFor(m); err != nil {
+		return nil, fault.BadInput(fmt.Errorf("apply plan: %w", err))
 	}
 	p = p.Clone()
 	p.prune()
@@ -226,12 +230,15 @@ func (w *writer) weights(s *WeightSite) error {
 	scale := w.constant(s.Tensor+"_scale", onnx.NewTensor([]int{len(s.Scales)}, clone(s.Scales)))
 	zero := w.constant(s.Tensor+"_zero_point", onnx.NewTensor([]int{len(s.Scales)}, make([]int8, len(s.Scales))))
 	var dq string
-	if w.form == Int8Weights {
+	switch w.form {
+	case Int8Weights:
 		values := make([]int8, len(data))
 		channels(t.Dims, s.Axis, func(c, i int) { values[i] = QuantizeWeight(data[i], s.Scales[c]) })
 		q := w.constant(s.Tensor+"_q", onnx.NewTensor(clone(t.Dims), values))
 		dq = w.dequantize(s.Tensor, q, scale, zero, s.Axis, first)
-	} else {
+	case TrainedWeights:
+		dq = w.pair(s.Tensor, scale, zero, s.Axis, first)
+	default:
 		source := s.Tensor
 		if clamped, changed := clampWeights(data, t.Dims, s.Axis, s.Scales); changed {
 			source = w.constant(s.Tensor+"_clamped", onnx.NewTensor(clone(t.Dims), clamped))

@@ -34,18 +34,11 @@ const (
 // was. A graph's own declarations of inner tensors are not trusted: they serve
 // only where an operator is unknown here.
 func Infer(m *onnx.Model, inputs map[string][]int) error {
-	s := &inference{
-		model:  m,
-		info:   map[string]onnx.Value{},
-		values: map[string]*onnx.Tensor{},
-	}
+	s := begin(m)
 	if err := s.inputs(inputs); err != nil {
 		return fault.BadInput(fmt.Errorf("infer shapes%s: %w", of(m), err))
 	}
-	for name, t := range m.Graph.Init {
-		s.info[name] = constant(name, t)
-		s.values[name] = t
-	}
+	s.initialisers()
 	for _, n := range m.Graph.Nodes {
 		if err := s.node(n); err != nil {
 			return fault.BadInput(fmt.Errorf("infer shapes%s: %w", of(m), err))
@@ -69,6 +62,10 @@ type inference struct {
 	model  *onnx.Model
 	info   map[string]onnx.Value
 	values map[string]*onnx.Tensor // tensors whose elements are known
+}
+
+func begin(m *onnx.Model) *inference {
+	return &inference{m, map[string]onnx.Value{}, map[string]*onnx.Tensor{}}
 }
 
 func constant(name string, t *onnx.Tensor) onnx.Value {
@@ -113,6 +110,14 @@ func (s *inference) inputs(given map[string][]int) error {
 	return nil
 }
 
+// initialisers enters the graph's constants.
+func (s *inference) initialisers() {
+	for name, t := range s.model.Graph.Init {
+		s.info[name] = constant(name, t)
+		s.values[name] = t
+	}
+}
+
 func symbol(v onnx.Value, i int) string {
 	if i < len(v.Symbols) && v.Symbols[i] != "" {
 		return fmt.Sprintf(" (%s)", v.Symbols[i])
@@ -142,8 +147,8 @@ type result struct {
 	Dims []int
 }
 
-// node infers one node's outputs.
-func (s *inference) node(n *onnx.Node) error {
+// call gathers what is known of a node's inputs.
+func (s *inference) call(n *onnx.Node) (*call, error) {
 	c := &call{n: n, opset: s.model.Opset, in: make([]onnx.Value, len(n.Inputs)), value: make([]*onnx.Tensor, len(n.Inputs))}
 	for i, name := range n.Inputs {
 		if name == "" {
@@ -151,9 +156,18 @@ func (s *inference) node(n *onnx.Node) error {
 		}
 		v, ok := s.info[name]
 		if !ok {
-			return fmt.Errorf("%v: input %q is made by no node before it", n, name)
+			return nil, fmt.Errorf("%v: input %q is made by no node before it", n, name)
 		}
 		c.in[i], c.value[i] = v, s.values[name]
+	}
+	return c, nil
+}
+
+// node infers one node's outputs.
+func (s *inference) node(n *onnx.Node) error {
+	c, err := s.call(n)
+	if err != nil {
+		return err
 	}
 	out, err := s.results(c)
 	if err != nil {

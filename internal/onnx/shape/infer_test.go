@@ -128,12 +128,11 @@ func TestResize(t *testing.T) {
 	if in, out := m.Graph.Inputs[0].Dims, m.Graph.Outputs[0].Dims; !slices.Equal(in, []int{2, 3, 16, 8}) || !slices.Equal(out, []int{2, 3, 128}) {
 		t.Errorf("resized to %v -> %v", in, out)
 	}
-	// One that stores the batch would mix the images of a batch.
-	m = model(image(1, 3, 8, 8), map[string]*onnx.Tensor{"t": onnx.Vector[int64](1, 3, -1)}, "y", node("Reshape", "x t", "y", nil))
-	m.Graph.Outputs[0].Dims = []int{1, 3, 64}
-	err := shape.Resize(m, 0, 0, 2)
-	if err == nil || !strings.Contains(err.Error(), "each of 2 images") {
-		t.Errorf("mixed images: %v", err)
+	// What cannot be resized is left as it was.
+	m = model(image(1, 3, 8, 8), map[string]*onnx.Tensor{"grid": onnx.NewTensor([]int{1, 1, 8, 8}, make([]float32, 64))}, "y", node("Add", "x grid", "y", nil))
+	err := shape.Resize(m, 32, 32, 2)
+	if err == nil || !strings.Contains(err.Error(), "baked into the model") {
+		t.Errorf("a stored grid: %v", err)
 	}
 	if !slices.Equal(m.Graph.Inputs[0].Dims, []int{1, 3, 8, 8}) {
 		t.Errorf("a refused resize changed the model: %v", m.Graph.Inputs)

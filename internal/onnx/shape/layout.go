@@ -223,10 +223,22 @@ func spaceToDepth(c *call) ([]result, error) {
 	return one(c.in[0].Type, d, err)
 }
 
-// resize serves Upsample (scales as attribute or input 1), Resize 10 (scales as
-// input 1) and Resize 11 and later (roi, scales, sizes).
 func resize(c *call) ([]result, error) {
 	in := c.in[0]
+	r, err := c.resized()
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return one(in.Type, dynamic(len(in.Dims)), nil)
+	}
+	return one(in.Type, r.Out, nil)
+}
+
+// resized resolves Upsample (scales as attribute or input 1), Resize 10 (scales
+// as input 1) and Resize 11 and later (roi, scales, sizes); nil where one of these
+// is not known.
+func (c *call) resized() (*dims.Resized, error) {
 	scales, sizes, roi := 1, -1, -1
 	if c.n.Op == "Resize" && c.opset >= 11 {
 		roi, scales, sizes = 1, 2, 3
@@ -254,13 +266,9 @@ func resize(c *call) ([]result, error) {
 		}
 	}
 	if !known || !knownSize || !knownCrop {
-		return one(in.Type, dynamic(len(in.Dims)), nil)
+		return nil, nil
 	}
-	r, err := dims.Resize(c.n, in.Dims, factor, size, crop)
-	if err != nil {
-		return nil, err
-	}
-	return one(in.Type, r.Out, nil)
+	return dims.Resize(c.n, c.in[0].Dims, factor, size, crop)
 }
 
 func float64s(v []float32) []float64 {

@@ -197,6 +197,9 @@ func einsum(c *call) ([]result, error) {
 	if strings.Contains(c.n.Str("equation", ""), ".") {
 		return one(c.in[0].Type, nil, nil)
 	}
-	_, _, d, err := dims.Einsum(strings.ReplaceAll(c.n.Str("equation", ""), " ", ""), c.shapes())
+	_, _, d, err := dims.Einsum(c.equation(), c.shapes())
 	return one(c.in[0].Type, d, err)
 }
+
+// equation is an Einsum's, without blanks.
+func (c *call) equation() string { return strings.ReplaceAll(c.n.Str("equation", ""), " ", "") }

@@ -15,28 +15,81 @@ import (
 // graph's inputs and outputs. Images are the inputs of rank 4, NCHW; of other
 // inputs only a first dimension that counts images changes.
 //
-// Many models cannot be resized: their exporter computed box grids or reshape
-// targets once and stored them. Such a model contradicts itself at another size;
-// the error names the place, and the model is left as it was.
+// A model that stores its batch size is changed where that is possible without
+// mixing images (batch.go). Many models cannot be resized otherwise: their
+// exporter computed box grids once and stored them. Such a model contradicts
+// itself at another size; the error names the place, and the model is left as it
+// was.
 func Resize(m *onnx.Model, h, w, batch int) error {
-	g := m.Graph
-	old := struct {
-		inputs, outputs []onnx.Value
-		info            map[string]onnx.Value
-	}{g.Inputs, g.Outputs, g.Info}
-	g.Inputs, g.Outputs = nil, nil
-
-	was, now := onnx.Dynamic, batch
-	for _, v := range old.inputs {
+	was := onnx.Dynamic
+	for _, v := range m.Graph.Inputs {
 		if len(v.Dims) == 4 {
 			was = v.Dims[0]
 			break
 		}
 	}
-	if now == 0 {
-		now = was
+	inputs := sized(m.Graph.Inputs, h, w, batch, was)
+	trial, err := resizeTo(m, inputs, sized(m.Graph.Inputs, h, w, max(1, was), was), max(1, was), batch)
+	if err != nil && was < 0 && batch > 1 {
+		// Its exporter says that any batch will do, in ways that we do not follow.
+		trial, err = trusted(m, inputs, sized(m.Graph.Inputs, h, w, 1, was), batch, err)
 	}
-	for _, v := range old.inputs {
+	if err != nil {
+		advice := "sizes are baked into the model, so export it again for the size you need"
+		if h%32 != 0 || w%32 != 0 {
+			advice = "most detectors want sides that are multiples of 32"
+		}
+		return fault.BadInput(fmt.Errorf("cannot run with inputs %s (the file has %s): %w; %s", list(inputs), list(m.Graph.Inputs), err, advice))
+	}
+	*m.Graph = *trial
+	Freeze(m)
+	return nil
+}
+
+// withInputs is a copy of a model for other inputs, with the sizes of its
+// outputs free.
+func withInputs(m *onnx.Model, inputs []onnx.Value) *onnx.Model {
+	c := *m
+	c.Graph = ownGraph(m.Graph)
+	c.Graph.Inputs, c.Graph.Outputs = inputs, free(m.Graph.Outputs)
+	return &c
+}
+
+// resizeTo is the model's graph for inputs at batch to; before has the inputs at
+// batch from.
+func resizeTo(m *onnx.Model, inputs, before []onnx.Value, from, to int) (*onnx.Graph, error) {
+	c := withInputs(m, inputs)
+	if to == 0 || to == from {
+		return c.Graph, Infer(c, nil)
+	}
+	if err := withBatch(c, before, from, to); err != nil {
+		return nil, fault.BadInput(fmt.Errorf("infer shapes%s: %w", of(m), err))
+	}
+	return c.Graph, nil
+}
+
+// trusted is the graph of a model with a free batch as it stands, if only its
+// outputs grow with the batch; refused is why its images could not be followed.
+func trusted(m *onnx.Model, inputs, single []onnx.Value, batch int, refused error) (*onnx.Graph, error) {
+	one, many := withInputs(m, single), withInputs(m, inputs)
+	for _, c := range []*onnx.Model{one, many} {
+		if Infer(c, nil) != nil {
+			return nil, refused
+		}
+	}
+	for _, o := range many.Graph.Outputs {
+		if rows(o.Name, one.Graph.Info[o.Name].Dims, many.Graph.Info[o.Name].Dims, 1, batch) != nil {
+			return nil, refused
+		}
+	}
+	return many.Graph, nil
+}
+
+// sized is the inputs with another height, width and batch, 0 for as it is; was
+// is the batch that they have.
+func sized(inputs []onnx.Value, h, w, batch, was int) []onnx.Value {
+	var out []onnx.Value
+	for _, v := range inputs {
 		v = v.Clone()
 		set := func(i, size int) {
 			if size > 0 {
@@ -54,31 +107,23 @@ func Resize(m *onnx.Model, h, w, batch int) error {
 		case len(v.Dims) > 0 && v.Dims[0] == was:
 			set(0, batch)
 		}
-		g.Inputs = append(g.Inputs, v)
+		out = append(out, v)
 	}
-	for _, v := range old.outputs {
+	return out
+}
+
+// free is the outputs with all sizes free.
+func free(outputs []onnx.Value) []onnx.Value {
+	var out []onnx.Value
+	for _, v := range outputs {
 		v = v.Clone()
 		v.Symbols = nil
 		if v.Dims != nil {
 			v.Dims = dynamic(len(v.Dims))
 		}
-		g.Outputs = append(g.Outputs, v)
+		out = append(out, v)
 	}
-	err := Infer(m, nil)
-	if err == nil {
-		err = keepsBatch(g, old.outputs, was, now)
-	}
-	if err != nil {
-		wanted := g.Inputs
-		g.Inputs, g.Outputs, g.Info = old.inputs, old.outputs, old.info
-		advice := "sizes are baked into the model, so export it again for the size you need"
-		if h%32 != 0 || w%32 != 0 {
-			advice = "most detectors want sides that are multiples of 32"
-		}
-		return fault.BadInput(fmt.Errorf("cannot run with inputs %s (the file has %s): %w; %s", list(wanted), list(old.inputs), err, advice))
-	}
-	Freeze(m)
-	return nil
+	return out
 }
 
 func list(values []onnx.Value) string {
@@ -90,21 +135,6 @@ func list(values []onnx.Value) string {
 		s += fmt.Sprintf("%s%v", v.Name, v.Dims)
 	}
 	return s
-}
-
-// keepsBatch refuses a model whose reshapes would silently mix the images of a
-// batch: an output that had one row per image has to keep that.
-func keepsBatch(g *onnx.Graph, outputs []onnx.Value, was, now int) error {
-	if was == now || was < 0 {
-		return nil
-	}
-	for _, o := range outputs {
-		got := g.Info[o.Name].Dims
-		if len(o.Dims) > 0 && o.Dims[0] == was && len(got) > 0 && got[0] >= 0 && got[0] != now {
-			return fmt.Errorf("output %q comes out as %v, without a row for each of %d images", o.Name, got, now)
-		}
-	}
-	return nil
 }
 
 // Freeze declares the inferred sizes on the graph's inputs and outputs, which

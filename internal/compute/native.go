@@ -356,6 +356,9 @@ func (d *Device) NewProgram(steps []Step, threads int) (*Program, error) {
 	return p, nil
 }
 
+// Len is the number of steps.
+func (p *Program) Len() int { return p.count }
+
 // Run runs steps [from, to) in order.
 func (p *Program) Run(from, to int) error { return p.run(from, to, nil) }
 

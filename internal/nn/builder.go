@@ -14,17 +14,40 @@ import (
 type tensor struct {
 	desc        compute.Tensor
 	alias       *tensor
+	shift       int       // bytes from where alias begins
 	constant    []float32 // row-major value, when it never changes
+	home        home      // where it lies, when it is no constant
 	first, last int       // steps that write it first and read it last
-	offset      int       // byte offset in the arena, or among the constants
+	offset      int       // byte offset in its buffer
 	used        bool      // a constant that some step reads at run time
+	trained     bool      // it depends on what is trained
+	sink        *tensor   // derived from a parameter: where its gradient is summed up
 }
+
+// home is the buffer that a tensor lies in.
+type home int
+
+const (
+	inArena      home = iota // of a context; shared by tensors with other lifetimes
+	inParameters             // of a trainer: what the optimiser changes
+	inDerived                // of a trainer: made from the parameters once a step
+	inGradients              // of a context: what its images add up
+)
 
 func (t *tensor) root() *tensor {
 	for t.alias != nil {
 		t = t.alias
 	}
 	return t
+}
+
+// shifted is how far into its root a tensor begins, in bytes.
+func (t *tensor) shifted() int {
+	n := 0
+	for ; t.alias != nil; t = t.alias {
+		n += t.shift
+	}
+	return n
 }
 
 // value is what a graph tensor's name stands for while compiling and running: a
@@ -37,6 +60,7 @@ type value struct {
 	constant       *onnx.Tensor
 	onHost         bool
 	quantized      *quantized
+	scale          *tensor // in training: of these integers
 }
 
 // quantized is q * scale with q integer-valued: a tensor on the device, or a
@@ -46,12 +70,16 @@ type quantized struct {
 	integers []float32 // constant integers, row-major
 	scales   []float32 // one, or one for each index of axis
 	axis     int
+	scale    *tensor // in training: the scales as they are now
 }
 
 // step is one operator on the device, or one function on the host.
 type step struct {
 	node, what string
+	source     *onnx.Node
+	params     compute.Params
 	op         *compute.Op
+	args       []*tensor // all inputs
 	in         []*tensor // nil entry: given to the operator as a constant
 	out        []*tensor
 	host       func(c *Context) error
@@ -66,6 +94,8 @@ type builder struct {
 	keep   map[string]bool
 	values map[string]*value
 	done   map[*onnx.Node]bool // computed as a part of an earlier step
+
+	training *training // nil: the graph is only run
 
 	node    *onnx.Node // being lowered
 	steps   []step
@@ -102,12 +132,23 @@ func (b *builder) build() (*Network, error) {
 		}
 		b.values[in.Name] = v
 	}
+	if b.training != nil {
+		if err := b.training.begin(b); err != nil {
+			return nil, err
+		}
+	}
 	for _, n := range b.g.Nodes {
 		if b.done[n] {
 			continue
 		}
 		if err := b.lower(n); err != nil {
 			return nil, fmt.Errorf("compile: node %q (%s): %w", n.Name, n.Op, err)
+		}
+	}
+	if b.training != nil {
+		b.node = nil
+		if err := b.training.end(b); err != nil {
+			return nil, err
 		}
 	}
 	return b.finish()
@@ -287,14 +328,36 @@ func (b *builder) materialize(v *value) error {
 	return fmt.Errorf("tensor %q has no value", v.name)
 }
 
-// emit adds an operator. Constant inputs are handed to the operator itself where
-// it can pack them, else they are kept in device memory.
+// emit adds an operator.
 func (b *builder) emit(p compute.Params, in []*tensor, out ...*tensor) error {
-	desc := compute.OpDesc{Params: p, Threads: b.o.Threads}
-	s := step{node: b.nodeName(), what: fmt.Sprintf("%T", p)[len("compute."):], out: out}
+	s, err := b.newStep(p, b.o.Threads, in, out)
+	if err != nil {
+		return err
+	}
+	at := len(b.steps)
+	for i, t := range s.args {
+		if s.in[i] != nil {
+			t.root().last = max(t.root().last, at)
+		}
+	}
+	trained := b.training != nil && slices.ContainsFunc(in, func(t *tensor) bool { return t.root().trained })
+	for _, t := range out {
+		root := t.root()
+		root.first = min(root.first, at)
+		root.last = max(root.last, at)
+		root.trained = root.trained || trained
+	}
+	b.steps = append(b.steps, s)
+	return nil
+}
+
+// newStep makes an operator with its tensors. Constant inputs are handed to the
+// operator itself where it can pack them, else they are kept in device memory.
+func (b *builder) newStep(p compute.Params, threads int, in, out []*tensor) (step, error) {
+	desc := compute.OpDesc{Params: p, Threads: threads}
+	s := step{node: b.nodeName(), source: b.node, what: fmt.Sprintf("%T", p)[len("compute."):], params: p, args: in, out: out}
 	packs := packsConstants(p)
 	_, binary := p.(compute.Binary) // takes a constant on either side
-	at := len(b.steps)
 	for i, t := range in {
 		desc.Inputs = append(desc.Inputs, t.desc)
 		root := t.root()
@@ -309,22 +372,18 @@ func (b *builder) emit(p compute.Params, in []*tensor, out ...*tensor) error {
 		if root.constant != nil {
 			root.used = true
 		}
-		root.last = max(root.last, at)
 		s.in = append(s.in, t)
 	}
 	for _, t := range out {
 		desc.Outputs = append(desc.Outputs, t.desc)
-		t.root().first = min(t.root().first, at)
-		t.root().last = max(t.root().last, at)
 	}
 	op, err := b.device.NewOp(desc)
 	if err != nil {
-		return err
+		return step{}, err
 	}
 	s.op = op
 	b.ops = append(b.ops, op)
-	b.steps = append(b.steps, s)
-	return nil
+	return s, nil
 }
 
 func (b *builder) nodeName() string {
@@ -405,6 +464,9 @@ func (b *builder) onHost(n *onnx.Node, eval func(*onnx.Node, int, []*onnx.Tensor
 		sources[i] = v
 		if v.constant != nil || v.onHost {
 			continue
+		}
+		if b.isTrained(v) {
+			return fmt.Errorf("cannot train through it: it runs in Go, which has no gradient for it")
 		}
 		t, err := b.in(name, compute.Plain)
 		if err != nil {

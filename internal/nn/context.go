@@ -2,7 +2,6 @@ package nn
 
 import (
 	"fmt"
-	"runtime"
 
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
@@ -13,9 +12,10 @@ type Context struct {
 	n         *Network
 	arena     *compute.Buffer
 	workspace *compute.Buffer
+	gradients *compute.Buffer // in training
 	program   *compute.Program
-	thread    chan func() // runs what it gets on one system thread; nil: not needed
-	at        []int       // index of each step in the program, for host steps where it would be
+	thread    systemThread // nil: not needed
+	at        []int        // index of each step in the program, for host steps where it would be
 	host      map[string]*onnx.Tensor
 }
 
@@ -30,65 +30,50 @@ func (n *Network) NewContext() (*Context, error) {
 		c.Close()
 		return nil, err
 	}
+	if n.gradientBytes > 0 {
+		if c.gradients, err = n.device.Alloc(n.gradientBytes); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
 	var steps []compute.Step
 	for _, s := range n.steps {
 		c.at = append(c.at, len(steps))
-		if s.op == nil {
-			continue
+		if s.op != nil {
+			steps = append(steps, c.step(s))
 		}
-		d := compute.Step{Op: s.op, Workspace: compute.Address{Buffer: c.workspace}}
-		for _, t := range s.in {
-			d.Inputs = append(d.Inputs, c.address(t))
-		}
-		for _, t := range s.out {
-			d.Outputs = append(d.Outputs, c.address(t))
-		}
-		steps = append(steps, d)
 	}
 	if c.program, err = n.device.NewProgram(steps, n.options.Threads); err != nil {
 		c.Close()
 		return nil, err
 	}
 	if n.options.Threads > 1 {
-		c.startThread()
+		c.thread = startThread()
 	}
 	return c, nil
 }
 
-// startThread gives the context a system thread of its own. OpenMP keeps a team of
-// threads for every thread that asks for one, and a goroutine moves between system
-// threads from call to call: without this each move would start or wake another
-// team.
-func (c *Context) startThread() {
-	c.thread = make(chan func())
-	go func(calls <-chan func()) {
-		runtime.LockOSThread() // never unlocked: the thread, and its team, end with the goroutine
-		for call := range calls {
-			call()
-		}
-	}(c.thread)
-}
-
-func (c *Context) onThread(f func() error) error {
-	if c.thread == nil {
-		return f()
+// step is a step with its tensors' places in this context.
+func (c *Context) step(s step) compute.Step {
+	d := compute.Step{Op: s.op, Workspace: compute.Address{Buffer: c.workspace}}
+	for _, t := range s.in {
+		d.Inputs = append(d.Inputs, c.address(t))
 	}
-	done := make(chan error, 1)
-	c.thread <- func() { done <- f() }
-	return <-done
+	for _, t := range s.out {
+		d.Outputs = append(d.Outputs, c.address(t))
+	}
+	return d
 }
 
 // Close frees the memory.
 func (c *Context) Close() {
-	if c.thread != nil {
-		close(c.thread)
-		c.thread = nil
-	}
+	c.thread.stop()
 	if c.program != nil {
 		c.program.Close()
 	}
 	c.arena.Close()
 	c.workspace.Close()
+	c.gradients.Close()
 }
 
 func (c *Context) address(t *tensor) compute.Address {
@@ -96,10 +81,18 @@ func (c *Context) address(t *tensor) compute.Address {
 		return compute.Address{}
 	}
 	root := t.root()
-	if root.constant != nil {
-		return compute.Address{Buffer: c.n.constants, At: root.offset}
+	a := compute.Address{Buffer: c.arena, At: root.offset + t.shifted()}
+	switch {
+	case root.constant != nil:
+		a.Buffer = c.n.constants
+	case root.home == inParameters:
+		a.Buffer = c.n.parameters
+	case root.home == inDerived:
+		a.Buffer = c.n.derived
+	case root.home == inGradients:
+		a.Buffer = c.gradients
 	}
-	return compute.Address{Buffer: c.arena, At: root.offset}
+	return a
 }
 
 // SetInput gives a float32 input its row-major values.
@@ -148,10 +141,10 @@ func (c *Context) run(total []float64) error {
 		}
 		first, last := c.at[from], c.at[to-1]+1
 		if total == nil {
-			return c.onThread(func() error { return c.program.Run(first, last) })
+			return c.thread.do(func() error { return c.program.Run(first, last) })
 		}
 		seconds := make([]float64, last)
-		if err := c.onThread(func() error { return c.program.RunTimed(first, last, seconds) }); err != nil {
+		if err := c.thread.do(func() error { return c.program.RunTimed(first, last, seconds) }); err != nil {
 			return err
 		}
 		for i := from; i < to; i++ {
@@ -229,26 +222,6 @@ func (v *value) tensor(data []float32) *onnx.Tensor {
 		q[i] = int8(x)
 	}
 	return onnx.NewTensor(v.info.Dims, q)
-}
-
-// unblock turns [N][ceil(C/b)][space][b] into row-major.
-func unblock(stored []float32, dims []int, block int) []float32 {
-	n, c, space := dims[0], dims[1], 1
-	for _, d := range dims[2:] {
-		space *= d
-	}
-	blocks := (c + block - 1) / block
-	data := make([]float32, n*c*space)
-	for i := range n {
-		for ch := range c {
-			from := stored[(i*blocks+ch/block)*space*block+ch%block:]
-			to := data[(i*c+ch)*space : (i*c+ch+1)*space]
-			for s := range to {
-				to[s] = from[s*block]
-			}
-		}
-	}
-	return data
 }
 
 func (c *Context) uploadTo(t *tensor, name string) error {

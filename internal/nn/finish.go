@@ -23,7 +23,11 @@ func (b *builder) finish() (*Network, error) {
 		if v.constant != nil || v.onHost {
 			return nil
 		}
-		if _, err := b.any(name); err != nil {
+		_, err := b.any(name)
+		if b.o.Plain && err == nil {
+			_, err = b.in(name, compute.Plain)
+		}
+		if err != nil {
 			return fmt.Errorf("compile: output %q: %w", name, err)
 		}
 		for _, t := range []*tensor{v.plain, v.blocked} {
@@ -64,7 +68,7 @@ func (b *builder) finish() (*Network, error) {
 				t.offset = n.constantBytes
 				n.constantBytes += align(t.desc.Bytes(block))
 			}
-		default:
+		case t.home == inArena:
 			if b.o.KeepAll {
 				t.last = len(b.steps) + 1
 			}
@@ -72,6 +76,9 @@ func (b *builder) finish() (*Network, error) {
 		}
 	}
 	n.arenaBytes = place(live, block)
+	if b.training != nil {
+		n.gradientBytes = b.training.gradientBytes
+	}
 	for _, op := range b.ops {
 		n.workspaceBytes = max(n.workspaceBytes, op.Workspace())
 	}
@@ -84,7 +91,11 @@ func (b *builder) finish() (*Network, error) {
 	}
 	for _, t := range b.tensors {
 		if t.used {
-			if err := n.constants.Upload(t.offset, t.constant); err != nil {
+			stored := t.constant
+			if t.desc.Layout == compute.Blocked {
+				stored = inBlocks(t.constant, t.desc.Dims, block)
+			}
+			if err := n.constants.Upload(t.offset, stored); err != nil {
 				n.constants.Close()
 				return nil, err
 			}

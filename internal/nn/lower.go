@@ -173,10 +173,11 @@ func (b *builder) clip(n *onnx.Node) (compute.Activation, bool) {
 }
 
 // fuseActivation looks for a scalar function that is the only reader of name,
-// takes it over, and returns it with the name of its result.
+// takes it over, and returns it with the name of its result. In training it stays
+// alone: its gradient needs its input.
 func (b *builder) fuseActivation(name string) (compute.Activation, string) {
 	n := b.only(name)
-	if n == nil || n.Inputs[0] != name || !host.Supports(n.Op, n.Domain) {
+	if n == nil || b.training != nil || n.Inputs[0] != name || !host.Supports(n.Op, n.Domain) {
 		return compute.Activation{}, name
 	}
 	act, ok := b.activationOf(n)

@@ -93,8 +93,13 @@ func (b *builder) operands(n *onnx.Node, axis, channels int) (source string, wei
 		}
 	}
 	if x.quantized != nil && x.quantized.q != nil && len(x.quantized.scales) == 1 &&
-		w.quantized != nil && w.quantized.integers != nil &&
+		w.quantized != nil && (w.quantized.integers != nil || b.training != nil) &&
 		(len(w.quantized.scales) == 1 || w.quantized.axis == axis && len(w.quantized.scales) == channels) {
+		if b.training != nil {
+			source = x.quantized.q.name
+			weights, scale, err = b.trainedProduct(x, w, channels)
+			return
+		}
 		product := make([]float32, channels)
 		for i := range product {
 			product[i] = x.quantized.scales[0] * w.quantized.scales[i%len(w.quantized.scales)]

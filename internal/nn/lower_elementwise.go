@@ -17,6 +17,11 @@ func lowerUnary(b *builder, n *onnx.Node) error {
 	if err != nil {
 		return err
 	}
+	if b.training != nil {
+		if done, err := b.trainedUnary(n, act, src); done || err != nil {
+			return err
+		}
+	}
 	return b.emit(compute.Unary{Act: act}, []*tensor{src}, b.output(n.Outputs[0], src.desc.Layout))
 }
 

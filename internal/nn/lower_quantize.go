@@ -25,6 +25,9 @@ func lowerQuantize(b *builder, n *onnx.Node) error {
 		b.values[q.name] = q
 		return nil
 	}
+	if b.training != nil {
+		return b.trainQuantize(n)
+	}
 	layout := compute.Plain
 	if len(scales) == 1 && b.isBlocked(x.name) {
 		layout = compute.Blocked
@@ -114,7 +117,7 @@ func lowerDequantize(b *builder, n *onnx.Node) error {
 	case x.onHost:
 		return errUseHost
 	default:
-		v.quantized = &quantized{q: x, scales: scales, axis: axis}
+		v.quantized = &quantized{q: x, scales: scales, axis: axis, scale: x.scale}
 	}
 	b.values[v.name] = v
 	return nil
@@ -147,8 +150,12 @@ func (b *builder) dequantize(v *value) error {
 	if len(q.scales) > 1 {
 		params.Axis = q.axis
 	}
+	scale := q.scale
+	if scale == nil {
+		scale = b.constantTensor([]int{len(q.scales)}, compute.Plain, q.scales)
+	}
 	dst := b.newTensor(v.info.Dims, layout)
-	if err := b.emit(params, []*tensor{src, b.constantTensor([]int{len(q.scales)}, compute.Plain, q.scales)}, dst); err != nil {
+	if err := b.emit(params, []*tensor{src, scale}, dst); err != nil {
 		return err
 	}
 	b.setTensor(v, dst)
@@ -159,7 +166,7 @@ func (b *builder) dequantize(v *value) error {
 // returns its scale and the name of the integers, or 0 and name.
 func (b *builder) fuseQuantize(name string) (float32, string) {
 	n := b.only(name)
-	if n == nil || n.Op != "QuantizeLinear" || n.Inputs[0] != name {
+	if n == nil || b.training != nil || n.Op != "QuantizeLinear" || n.Inputs[0] != name {
 		return 0, name
 	}
 	scales, _, ok := b.symmetric(n)

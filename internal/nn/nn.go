@@ -44,6 +44,9 @@ type Options struct {
 	// Workers is how many contexts ForEach runs side by side; 0 is one for each
 	// core that Threads leaves.
 	Workers int
+	// Plain makes what can be read row-major on the device, which is faster than
+	// when it is read.
+	Plain bool
 	// KeepAll keeps every tensor's memory until the end of the run.
 	KeepAll bool
 	// MaxBytes is the memory that one context may take; 0 is what the machine
@@ -65,6 +68,9 @@ type Network struct {
 	constantBytes  int
 	arenaBytes     int
 	workspaceBytes int
+	// of a trainer
+	parameters, derived *compute.Buffer
+	gradientBytes       int
 
 	mu   sync.Mutex
 	free []*Context // kept by ForEach for the next call
@@ -73,7 +79,12 @@ type Network struct {
 // Compile prepares m's graph for a device. Shapes must have been inferred. The
 // model is not changed or kept. An operator or a form of it that cannot be run, and
 // a context beyond Options.MaxBytes, are errors.
-func Compile(m *onnx.Model, d *compute.Device, o Options) (n *Network, err error) {
+func Compile(m *onnx.Model, d *compute.Device, o Options) (*Network, error) {
+	return compile(m, d, o, nil)
+}
+
+// compile also adds the gradients when t is not nil.
+func compile(m *onnx.Model, d *compute.Device, o Options, t *training) (n *Network, err error) {
 	o.Threads = max(1, o.Threads)
 	if o.Workers == 0 {
 		o.Workers = max(1, runtime.GOMAXPROCS(0)/o.Threads)
@@ -101,6 +112,7 @@ func Compile(m *onnx.Model, d *compute.Device, o Options) (n *Network, err error
 		}
 	}()
 	b = newBuilder(simplify.Fuse(m.Graph, keep), m.Opset, d, o, keep)
+	b.training = t
 	return b.build()
 }
 
@@ -117,6 +129,8 @@ func (n *Network) Close() {
 	}
 	n.ops = nil
 	n.constants.Close()
+	n.parameters.Close()
+	n.derived.Close()
 }
 
 // Inputs are the graph's inputs with their shapes.
@@ -126,7 +140,7 @@ func (n *Network) Inputs() []onnx.Value { return n.inputs }
 func (n *Network) Outputs() []onnx.Value { return n.outputs }
 
 // ContextBytes is the device memory that one context takes.
-func (n *Network) ContextBytes() int { return n.arenaBytes + n.workspaceBytes }
+func (n *Network) ContextBytes() int { return n.arenaBytes + n.workspaceBytes + n.gradientBytes }
 
 // ForEach calls f for every i below count, on as many contexts side by side as
 // Options.Workers says. Calls run in no certain order. The first error, or the

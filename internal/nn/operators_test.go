@@ -340,9 +340,9 @@ var refused = map[string]string{
 	"test_resize_downsample_scales_linear_align_corners":                           fraction,
 	"test_resize_downsample_scales_cubic_align_corners":                            fraction,
 
-	"test_batchnorm_epsilon_training_mode": training, "test_batchnorm_example_training_mode": training,
-	"test_training_dropout": training, "test_training_dropout_default": training,
-	"test_training_dropout_default_mask": training, "test_training_dropout_mask": training,
+	"test_batchnorm_epsilon_training_mode": trainingMode, "test_batchnorm_example_training_mode": trainingMode,
+	"test_training_dropout": trainingMode, "test_training_dropout_default": trainingMode,
+	"test_training_dropout_default_mask": trainingMode, "test_training_dropout_mask": trainingMode,
 
 	"test_cast_BFLOAT16_to_FLOAT": bits, "test_cast_FLOAT_to_BFLOAT16": bits,
 	"test_castlike_BFLOAT16_to_FLOAT": bits, "test_castlike_BFLOAT16_to_FLOAT_expanded": bits,
@@ -355,8 +355,8 @@ var refused = map[string]string{
 }
 
 const (
-	fraction = "the expected positions come from a fractional output size; onnxruntime uses the rounded one, and so does this program"
-	training = "training mode is not handled"
-	bits     = "the file holds bfloat16 numbers as uint16"
-	blocked  = "blocked quantisation is not handled"
+	fraction     = "the expected positions come from a fractional output size; onnxruntime uses the rounded one, and so does this program"
+	trainingMode = "training mode is not handled"
+	bits         = "the file holds bfloat16 numbers as uint16"
+	blocked      = "blocked quantisation is not handled"
 )

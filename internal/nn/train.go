@@ -1,0 +1,198 @@
+package nn
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+
+	"trtact/internal/compute"
+	"trtact/internal/fault"
+	"trtact/internal/onnx"
+)
+
+// LossNode is a tensor at which the student is compared with its teacher.
+type LossNode struct {
+	Tensor string
+	Kind   compute.LossKind
+	// Axis that a group of the loss runs along, or compute.OverSpace, OverImage.
+	Axis        int
+	Temperature float32 // 0 is 1
+	Weight      float32 // of its gradient beside the others'
+}
+
+// Quantizer says how the scales of activations come about in training.
+type Quantizer int
+
+const (
+	// FixedScales stay as the graph has them.
+	FixedScales Quantizer = iota
+	// ObservedScales stay too, but each step reports the largest magnitudes
+	// (Trainer.AbsMax) for the caller to answer with SetScales.
+	ObservedScales
+	// LearnedScales are trained in their logarithm: "Learned Step Size
+	// Quantization", Esser et al. 2020.
+	LearnedScales
+	// LearnedClips trains the range 127 scale that values are clamped to: "PACT",
+	// Choi et al. 2018.
+	LearnedClips
+)
+
+// TrainOptions say what is trained and how.
+type TrainOptions struct {
+	Losses    []LossNode
+	Quantizer Quantizer
+	// LearnedWeightScales trains the weights' scales too; else they are
+	// absmax/127 of each channel at every step.
+	LearnedWeightScales bool
+	// Groups gives scale constants of the graph, by name, the name of the scale
+	// that they share.
+	Groups      map[string]string
+	Rounding    compute.Rounding
+	PassOutside bool // straight-through outside the range too, as PaddlePaddle
+	// Optimizer has all but the segments.
+	Optimizer   compute.Optimize
+	WeightDecay float32 // of weights; biases and scales have none
+	ScaleRate   float32 // learned scales and clips: multiple of the learning rate
+	ClipDecay   float32 // of learned clips
+	MaxNorm     float32 // the gradient's norm is cut to it; 0: never
+	// Threads that one image uses, and Workers, images side by side; as in Options.
+	Threads, Workers int
+	MaxBytes         int
+	// Frozen parameters, by the constant's name, are not trained; nil: none.
+	Frozen func(name string) bool
+}
+
+// Trainer trains the weights, biases and scales of a Q/DQ graph to give a
+// teacher's values at some tensors. It is the graph's forward and backward pass
+// for one image, in as many contexts as images are computed side by side, and
+// around it, once a step, the quantisation of the weights and the optimiser.
+//
+// Steps with the same data and number of workers and threads give the same bits.
+type Trainer struct {
+	n        *Network
+	t        *training
+	o        TrainOptions
+	contexts []*Context
+	zeros    []float32         // of a context's gradients
+	moments  []*compute.Buffer // of the optimiser, beside the parameters
+
+	thread       systemThread
+	before       *compute.Program
+	perImages    map[int]*updatePrograms // by the number of images
+	workspaces   []*compute.Buffer
+	updates      int
+	scalesFrozen bool
+}
+
+// NewTrainer prepares a student for training. The student is a Q/DQ graph with
+// float weights, its shapes inferred at batch 1; what no loss depends on is left
+// out. Graphs that cannot be trained through are errors.
+func NewTrainer(student *onnx.Model, d *compute.Device, o TrainOptions) (*Trainer, error) {
+	return newTrainer(student, d, &training{o: o})
+}
+
+func newTrainer(student *onnx.Model, d *compute.Device, t *training) (*Trainer, error) {
+	o := &t.o
+	o.Threads = max(1, o.Threads)
+	if o.Workers == 0 {
+		o.Workers = max(1, runtime.GOMAXPROCS(0)/o.Threads)
+	}
+	if len(o.Losses) == 0 {
+		return nil, fault.Usage(fmt.Errorf("train: no tensor is compared with the teacher"))
+	}
+	m := student.Clone()
+	var names []string
+	for _, l := range o.Losses {
+		if !slices.Contains(names, l.Tensor) {
+			names = append(names, l.Tensor)
+		}
+	}
+	if err := m.Graph.Extract(names); err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	n, err := compile(m, d, Options{Threads: o.Threads, Workers: o.Workers, MaxBytes: o.MaxBytes}, t)
+	if err != nil {
+		return nil, err
+	}
+	tr := &Trainer{n: n, t: t, o: *o, perImages: map[int]*updatePrograms{}}
+	if err := tr.allocate(); err != nil {
+		tr.Close()
+		return nil, err
+	}
+	return tr, nil
+}
+
+// allocate makes the memory: parameters at their start, and the contexts.
+func (tr *Trainer) allocate() (err error) {
+	n, t := tr.n, tr.t
+	if n.parameters, err = n.device.Alloc(t.parameterBytes); err != nil {
+		return err
+	}
+	if n.derived, err = n.device.Alloc(t.derivedBytes); err != nil {
+		return err
+	}
+	for _, p := range t.parameters {
+		if err := n.parameters.Upload(p.value.offset, p.data); err != nil {
+			return err
+		}
+	}
+	if t.scales != nil {
+		if err := n.derived.Upload(t.scales.offset, t.initial); err != nil {
+			return err
+		}
+	}
+	count := map[compute.OptimizerKind]int{compute.Momentum: 1, compute.Adam: 2, compute.AdamW: 2}[tr.o.Optimizer.Kind]
+	for range count {
+		m, err := n.device.Alloc(t.parameterBytes)
+		if err != nil {
+			return err
+		}
+		tr.moments = append(tr.moments, m)
+	}
+	for range tr.o.Workers {
+		c, err := n.NewContext()
+		if err != nil {
+			return err
+		}
+		tr.contexts = append(tr.contexts, c)
+	}
+	tr.zeros = make([]float32, n.gradientBytes/4)
+	if tr.threads() > 1 {
+		tr.thread = startThread()
+	}
+	var before []compute.Step
+	for _, s := range t.before {
+		before = append(before, tr.contexts[0].step(s))
+	}
+	tr.before, err = tr.program(before)
+	return err
+}
+
+// Close frees the trainer's memory.
+func (tr *Trainer) Close() {
+	tr.thread.stop()
+	for _, u := range tr.perImages {
+		u.close()
+	}
+	if tr.before != nil {
+		tr.before.Close()
+	}
+	for _, c := range tr.contexts {
+		c.Close()
+	}
+	for _, list := range [][]*compute.Buffer{tr.moments, tr.workspaces} {
+		for _, b := range list {
+			b.Close()
+		}
+	}
+	tr.n.Close()
+}
+
+// ContextBytes is the device memory that one image in work takes.
+func (tr *Trainer) ContextBytes() int { return tr.n.ContextBytes() }
+
+// SharedBytes is the device memory that all images share: parameters, their
+// moments and what is derived from them.
+func (tr *Trainer) SharedBytes() int {
+	return tr.n.constantBytes + tr.t.derivedBytes + (1+len(tr.moments))*tr.t.parameterBytes
+}

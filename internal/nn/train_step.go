@@ -1,0 +1,257 @@
+package nn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"trtact/internal/compute"
+)
+
+// Feed is where one image's data goes. It belongs to the call it is given to.
+type Feed struct {
+	c *Context
+	t *training
+}
+
+// SetInput gives an input its row-major values.
+func (f *Feed) SetInput(name string, values []float32) error { return f.c.SetInput(name, values) }
+
+// SetTarget gives the teacher's row-major values at the tensor of loss k.
+func (f *Feed) SetTarget(k int, values []float32) error {
+	target := f.t.targets[k]
+	if len(values) != target.desc.Len() {
+		return fmt.Errorf("set target %q: %d values for shape %v", f.t.o.Losses[k].Tensor, len(values), target.desc.Dims)
+	}
+	a := f.c.address(target)
+	return a.Buffer.Upload(a.At, values)
+}
+
+// StepResult is what a step found before its update.
+type StepResult struct {
+	// Losses are those of TrainOptions.Losses, means over the images without
+	// weights; AboveFloor the same less what they are at best.
+	Losses, AboveFloor []float64
+	// Norm is the length of the gradient by all parameters.
+	Norm float64
+}
+
+// ErrNotFinite is a step's answer when a loss or the gradient was NaN or
+// infinite. Nothing has changed then.
+var ErrNotFinite = errors.New("the loss or its gradient is not finite")
+
+// Step makes one update with the mean gradient of some images. feed is called for
+// each, from as many goroutines as there are workers; an error, or the end of
+// ctx, leaves everything as it was.
+func (tr *Trainer) Step(ctx context.Context, images int, rate float64, feed func(i int, in *Feed) error) (StepResult, error) {
+	r := StepResult{Losses: make([]float64, len(tr.t.losses)), AboveFloor: make([]float64, len(tr.t.losses))}
+	if err := tr.runBefore(); err != nil {
+		return r, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// Image i is always worker i mod n's, so that sums have one order.
+	sums := make([][]float64, len(tr.contexts))
+	var wg sync.WaitGroup
+	for k, c := range tr.contexts {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			var err error
+			if sums[k], err = tr.share(ctx, c, k, images, feed); err != nil {
+				cancel(err)
+			}
+		}()
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return r, err
+	}
+	for i := range r.Losses {
+		for _, s := range sums {
+			r.Losses[i] += s[2*i] / float64(images)
+			r.AboveFloor[i] += s[2*i+1] / float64(images)
+		}
+	}
+	return r, tr.update(images, rate, &r)
+}
+
+// share computes the gradients of worker k's images and the sums of their losses.
+func (tr *Trainer) share(ctx context.Context, c *Context, k, images int, feed func(int, *Feed) error) ([]float64, error) {
+	sums := make([]float64, 2*len(tr.t.losses))
+	if err := c.gradients.Upload(0, tr.zeros); err != nil {
+		return nil, err
+	}
+	for i := k; i < images; i += len(tr.contexts) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err := feed(i, &Feed{c, tr.t}); err != nil {
+			return nil, err
+		}
+		if err := c.Run(); err != nil {
+			return nil, err
+		}
+		for l, t := range tr.t.losses {
+			var v [2]float32
+			a := c.address(t)
+			if err := a.Buffer.Download(a.At, v[:]); err != nil {
+				return nil, err
+			}
+			sums[2*l] += float64(v[0])
+			sums[2*l+1] += float64(v[1])
+		}
+	}
+	return sums, nil
+}
+
+// update brings the gradients together and changes the parameters.
+func (tr *Trainer) update(images int, rate float64, r *StepResult) error {
+	u, err := tr.updateFor(images)
+	if err != nil {
+		return err
+	}
+	if err := tr.run(u.gather); err != nil {
+		return err
+	}
+	var norm [2]float32
+	if err := tr.n.derived.Download(tr.t.norm.offset, norm[:]); err != nil {
+		return err
+	}
+	r.Norm = float64(norm[0])
+	total := r.Norm
+	for _, l := range r.Losses {
+		total += l
+	}
+	if math.IsNaN(total) || math.IsInf(total, 0) {
+		return ErrNotFinite
+	}
+	if err := tr.n.derived.Upload(tr.t.control.offset, []float32{float32(rate), float32(tr.updates + 1)}); err != nil {
+		return err
+	}
+	change := u.change
+	if tr.scalesFrozen {
+		change = u.changeWeights
+	}
+	if err := tr.run(change); err != nil {
+		return err
+	}
+	tr.updates++
+	return nil
+}
+
+func (tr *Trainer) runBefore() error { return tr.run(tr.before) }
+
+func (tr *Trainer) run(p *compute.Program) error {
+	return tr.thread.do(func() error { return p.Run(0, p.Len()) })
+}
+
+// updatePrograms is what follows a number of images.
+type updatePrograms struct {
+	gather                *compute.Program // gradients of all contexts, and their norm
+	change, changeWeights *compute.Program // of the parameters; with frozen scales
+}
+
+func (u *updatePrograms) close() {
+	for _, p := range []*compute.Program{u.gather, u.change, u.changeWeights} {
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
+func (tr *Trainer) updateFor(images int) (*updatePrograms, error) {
+	if u := tr.perImages[images]; u != nil {
+		return u, nil
+	}
+	t, c := tr.t, tr.contexts[0]
+	vector := func(at compute.Address) operand {
+		return operand{compute.Tensor{Dims: []int{t.parameterBytes / 4}}, at}
+	}
+	small := func(x *tensor) operand { return operand{x.desc, c.address(x)} }
+	gradients := vector(compute.Address{Buffer: c.gradients})
+	var gather []compute.Step
+	if len(tr.contexts) > 1 {
+		var others []operand
+		for _, other := range tr.contexts[1:] {
+			others = append(others, vector(compute.Address{Buffer: other.gradients}))
+		}
+		s, err := tr.step(compute.Sum{Accumulate: true}, others, gradients)
+		if err != nil {
+			return nil, err
+		}
+		gather = append(gather, s)
+	}
+	for _, s := range t.after {
+		gather = append(gather, c.step(s))
+	}
+	s, err := tr.step(compute.GradientNorm{Scale: 1 / float32(images), MaxNorm: tr.o.MaxNorm}, []operand{gradients}, small(t.norm))
+	if err != nil {
+		return nil, err
+	}
+	u := &updatePrograms{}
+	if u.gather, err = tr.program(append(gather, s)); err != nil {
+		return nil, err
+	}
+	changed := []operand{vector(compute.Address{Buffer: tr.n.parameters})}
+	for _, m := range tr.moments {
+		changed = append(changed, vector(compute.Address{Buffer: m}))
+	}
+	for _, to := range []struct {
+		frozen  bool
+		program **compute.Program
+	}{{false, &u.change}, {true, &u.changeWeights}} {
+		s, err := tr.step(t.optimizer(to.frozen), []operand{gradients, small(t.control), small(t.norm)}, changed...)
+		if err == nil {
+			*to.program, err = tr.program([]compute.Step{s})
+		}
+		if err != nil {
+			u.close()
+			return nil, err
+		}
+	}
+	tr.perImages[images] = u
+	return u, nil
+}
+
+// operand is a tensor with its place.
+type operand struct {
+	desc compute.Tensor
+	at   compute.Address
+}
+
+// step makes an operator of the trainer's own.
+func (tr *Trainer) step(p compute.Params, in []operand, out ...operand) (compute.Step, error) {
+	desc := compute.OpDesc{Params: p, Threads: tr.threads()}
+	var s compute.Step
+	for _, o := range in {
+		desc.Inputs, s.Inputs = append(desc.Inputs, o.desc), append(s.Inputs, o.at)
+	}
+	for _, o := range out {
+		desc.Outputs, s.Outputs = append(desc.Outputs, o.desc), append(s.Outputs, o.at)
+	}
+	op, err := tr.n.device.NewOp(desc)
+	if err != nil {
+		return s, err
+	}
+	tr.n.ops = append(tr.n.ops, op)
+	s.Op = op
+	if bytes := op.Workspace(); bytes > 0 {
+		buffer, err := tr.n.device.Alloc(bytes)
+		if err != nil {
+			return s, err
+		}
+		tr.workspaces = append(tr.workspaces, buffer)
+		s.Workspace = compute.Address{Buffer: buffer}
+	}
+	return s, nil
+}
+
+func (tr *Trainer) program(steps []compute.Step) (*compute.Program, error) {
+	return tr.n.device.NewProgram(steps, tr.threads())
+}
+
+// threads is how many may work between the images.
+func (tr *Trainer) threads() int { return tr.o.Threads * tr.o.Workers }

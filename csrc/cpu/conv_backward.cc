@@ -254,6 +254,9 @@ class BackwardWeights : public Op {
     if (p_.has_scale) scaling_.run(args.out[0], scale_.of(args), args.out[0]);
   }
 
+  bool scaled() const { return p_.has_scale; }
+  bool biased() const { return p_.has_bias; }
+
  private:
   static dnnl::memory::desc blocked(trtact_tensor t) {
     t.layout = TRTACT_BLOCKED;
@@ -284,6 +287,68 @@ class BackwardWeights : public Op {
   size_t at_x_ = 0, at_dy_ = 0, at_weights_ = 0, at_scratch_ = 0;
 };
 
+// Several threads on one image: each takes some blocks of the output channels, with
+// an operator of its own; a single block is one thread's work. oneDNN would let them
+// add up parts of the same weights behind barriers, which costs more than the work
+// does as soon as a thread has to wait for its core.
+class SplitBackwardWeights : public Op {
+ public:
+  static bool serves(const Desc& d) {
+    return d.threads > 1 && d.params<trtact_conv>().groups == 1 && d.in(1).dims[0] == 1;
+  }
+
+  explicit SplitBackwardWeights(const Desc& d) {
+    const Threads one(1);
+    const auto& p = d.params<trtact_conv>();
+    const View dy(d.in(1));
+    const int64_t count = std::min<int64_t>(d.threads, dy.blocks);
+    for (int64_t k = 0; k < count; k++) {
+      const int64_t first = dy.blocks * k / count * dy.lanes;
+      const int64_t last = std::min(dy.blocks * (k + 1) / count * dy.lanes, dy.c);
+      std::vector<trtact_tensor> in(d.raw.inputs, d.raw.inputs + d.raw.n_inputs);
+      std::vector<trtact_tensor> out(d.raw.outputs, d.raw.outputs + d.raw.n_outputs);
+      in[1].dims[1] = out[0].dims[0] = last - first;
+      if (p.has_scale) in[2].dims[0] = last - first;
+      if (p.has_bias) out[1].dims[0] = last - first;
+      trtact_op_desc raw = d.raw;
+      raw.inputs = in.data();
+      raw.outputs = out.data();
+      std::vector<const float*> constants;
+      if (raw.constants) {
+        constants.assign(raw.constants, raw.constants + raw.n_inputs);
+        if (p.has_scale && constants[2]) constants[2] += first;
+        raw.constants = constants.data();
+      }
+      parts_.push_back({std::make_unique<BackwardWeights<Forward>>(Desc{raw, 1}), first,
+                        first * dy.space, first * (elements(out[0]) / out[0].dims[0]),
+                        workspace_bytes});
+      workspace_bytes += aligned(parts_.back().op->workspace_bytes);
+    }
+    info = parts_[0].op->info + " in " + std::to_string(count) + " parts";
+  }
+
+  void run(const Args& args) const override {
+    const int count = static_cast<int>(parts_.size());
+#pragma omp parallel for num_threads(count) schedule(static, 1)
+    for (int k = 0; k < count; k++) {
+      const Part& part = parts_[k];
+      const float* in[3] = {args.in[0], args.in[1] + part.dy, nullptr};
+      float* out[2] = {args.out[0] + part.dw, nullptr};
+      if (part.op->scaled()) in[2] = args.in[2] ? args.in[2] + part.channel : nullptr;
+      if (part.op->biased()) out[1] = args.out[1] + part.channel;
+      part.op->run({in, out, args.workspace + part.workspace});
+    }
+  }
+
+ private:
+  struct Part {
+    std::unique_ptr<BackwardWeights<Forward>> op;
+    int64_t channel, dy, dw; // where its channels begin
+    size_t workspace;
+  };
+  std::vector<Part> parts_;
+};
+
 }  // namespace
 
 std::unique_ptr<Op> make_conv_backward_data(const Desc& d) {
@@ -293,6 +358,7 @@ std::unique_ptr<Op> make_conv_transpose_backward_data(const Desc& d) {
   return std::make_unique<BackwardData<Transposed>>(d);
 }
 std::unique_ptr<Op> make_conv_backward_weights(const Desc& d) {
+  if (SplitBackwardWeights::serves(d)) return std::make_unique<SplitBackwardWeights>(d);
   return std::make_unique<BackwardWeights<Forward>>(d);
 }
 std::unique_ptr<Op> make_conv_transpose_backward_weights(const Desc& d) {

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -9,6 +10,9 @@ import (
 	"trtact/internal/compute"
 	"trtact/internal/fault"
 )
+
+// forever is the last step of a tensor that is read after a run.
+const forever = math.MaxInt
 
 // finish makes the outputs readable, plans the memory and uploads the constants.
 func (b *builder) finish() (*Network, error) {
@@ -32,7 +36,7 @@ func (b *builder) finish() (*Network, error) {
 		}
 		for _, t := range []*tensor{v.plain, v.blocked} {
 			if t != nil { // whichever is read, it must still be there
-				t.root().last = len(b.steps) + 1
+				t.root().last = forever
 				t.root().used = t.root().constant != nil
 			}
 		}
@@ -52,7 +56,7 @@ func (b *builder) finish() (*Network, error) {
 	for _, in := range b.g.Inputs {
 		v := b.values[in.Name]
 		if v.plain != nil { // an input that is set stays set, and can be observed after a run
-			v.plain.last = len(b.steps) + 1
+			v.plain.last = forever
 		}
 		n.values[in.Name] = v
 		n.inputs = append(n.inputs, b.g.Info[in.Name])
@@ -70,7 +74,7 @@ func (b *builder) finish() (*Network, error) {
 			}
 		case t.home == inArena:
 			if b.o.KeepAll {
-				t.last = len(b.steps) + 1
+				t.last = forever
 			}
 			live = append(live, t)
 		}

@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"fmt"
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
@@ -214,6 +215,37 @@ func TestTapsSurviveTheRun(t *testing.T) {
 	for _, name := range taps {
 		if e := relativeL2(some[name].Floats(), all[name].Floats()); e != 0 {
 			t.Errorf("tensor %s: differs by %.2e", name, e)
+		}
+	}
+}
+
+// TestPlainOutputs: many tensors read row-major are what they are when read as
+// they lie.
+func TestPlainOutputs(t *testing.T) {
+	d := openCPU(t)
+	c := newTrial("a chain")
+	c.input("x0", 1, 20, 12, 12)
+	var names []string
+	for i := range 8 {
+		w, y := fmt.Sprintf("w%d", i), fmt.Sprintf("x%d", i+1)
+		c.constant(w, 20, 20, 1, 1)
+		c.node(fmt.Sprintf("%s = Conv x%d %s", y, i, w), nil)
+		names = append(names, y)
+	}
+	c.outputs("x8")
+	if err := shape.Infer(c.model, nil); err != nil {
+		t.Fatal(err)
+	}
+	var found [2]map[string]*onnx.Tensor
+	for i, plain := range []bool{false, true} {
+		var err error
+		if found[i], _, err = evaluate(d, c.model, c.feed, Options{Outputs: names, Plain: plain}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range found[0] {
+		if e := relativeL2(found[1][name].Floats(), want.Floats()); e != 0 {
+			t.Errorf("tensor %q read row-major differs by %g", name, e)
 		}
 	}
 }

@@ -298,7 +298,7 @@ func (t *training) end(b *builder) error {
 		return err
 	}
 	for _, l := range t.losses {
-		l.last = len(b.steps) + 1
+		l.last = forever
 	}
 	for _, p := range t.parameters {
 		if p.scale == nil {

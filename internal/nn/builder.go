@@ -319,7 +319,7 @@ func (b *builder) materialize(v *value) error {
 			return fmt.Errorf("tensor %q has a size that depends on data", v.name)
 		}
 		t := b.newTensor(v.info.Dims, compute.Plain)
-		b.steps = append(b.steps, step{node: b.node.Name, what: "upload", out: []*tensor{t}, host: func(c *Context) error {
+		b.steps = append(b.steps, step{node: b.nodeName(), what: "upload", out: []*tensor{t}, host: func(c *Context) error {
 			return c.uploadTo(t, v.name)
 		}})
 		v.plain = t

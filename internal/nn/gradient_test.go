@@ -90,14 +90,20 @@ func student(c *trial, d *compute.Device, r *rand.Rand) (g *gradientTrial, reaso
 		t.inputs[in.Name] = nil
 	}
 	g.tr, err = newTrainer(m, d, t)
-	if err != nil {
-		for _, known := range []string{"runs in Go", "cannot be trained through", "nothing that is trained", "no tensor"} {
-			if strings.Contains(err.Error(), known) {
-				return nil, known, nil
-			}
-		}
+	if reason := untrainable(err); reason != "" {
+		return nil, reason, nil
 	}
 	return g, "", err
+}
+
+// untrainable is the reason why a graph is refused, "" for other errors.
+func untrainable(err error) string {
+	for _, reason := range []string{"runs in Go", "cannot be trained through", "nothing that is trained", "no tensor", "only symmetric"} {
+		if err != nil && strings.Contains(err.Error(), reason) {
+			return reason
+		}
+	}
+	return ""
 }
 
 // TestGradientsOfGraphs: the gradients of small models by all inputs and

@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"fmt"
 	"math"
 
 	"trtact/internal/compute"
@@ -116,6 +117,8 @@ func lowerDequantize(b *builder, n *onnx.Node) error {
 		v.quantized = &quantized{integers: list, scales: scales, axis: axis}
 	case x.onHost:
 		return errUseHost
+	case b.training != nil && x.scale == nil:
+		return fmt.Errorf("integers that are moved before this node cannot be trained through")
 	default:
 		v.quantized = &quantized{q: x, scales: scales, axis: axis, scale: x.scale}
 	}

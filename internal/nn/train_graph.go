@@ -227,10 +227,13 @@ func (t *training) findSites(b *builder) error {
 
 var exponential = compute.Unary{Act: compute.Activation{Kind: compute.Exp}}
 
+// logarithms of scales. Those of dead channels lie at the smallest normal number,
+// which they could leave downwards.
 func logarithms(scales []float32) []float32 {
+	const least = 1e-30
 	logs := make([]float32, len(scales))
 	for i, s := range scales {
-		logs[i] = float32(math.Log(float64(s)))
+		logs[i] = float32(math.Log(max(float64(s), least)))
 	}
 	return logs
 }
@@ -336,20 +339,40 @@ func (t *training) optimizer(frozen bool) compute.Optimize {
 	o.Segments = nil
 	for _, p := range t.parameters {
 		s := compute.Segment{From: p.value.offset / 4, Count: len(p.data), Rate: 1}
+		scales := s.From >= t.weightValues
 		switch {
-		case s.From < t.weightValues:
-			if p.weight {
-				s.Decay = t.o.WeightDecay
-			}
-		case frozen:
+		case scales && frozen:
 			continue
-		default:
+		case p.value == t.learned:
+			o.Segments = append(o.Segments, t.scaleSegments(s.From)...)
+			continue
+		case scales:
 			s.Rate = t.o.ScaleRate
-			if p.value == t.learned && t.o.Quantizer == LearnedClips {
-				s.Decay = t.o.ClipDecay
-			}
+		case p.weight:
+			s.Decay = t.o.WeightDecay
 		}
 		o.Segments = append(o.Segments, s)
 	}
 	return o
+}
+
+// scaleSegments are the activations' learned scales or clips, which begin at an
+// element of the vector, without those that stay.
+func (t *training) scaleSegments(from int) []compute.Segment {
+	var list []compute.Segment
+	for i, fixed := range t.fixed {
+		if fixed {
+			continue
+		}
+		s := compute.Segment{From: from + i, Count: 1, Rate: t.o.ScaleRate}
+		if t.o.Quantizer == LearnedClips {
+			s.Decay = t.o.ClipDecay
+		}
+		if last := len(list) - 1; last >= 0 && list[last].From+list[last].Count == s.From {
+			list[last].Count++
+			continue
+		}
+		list = append(list, s)
+	}
+	return list
 }

@@ -33,6 +33,8 @@ func (t *stages) Stage(name string, total int, unit string) {
 
 func (t *stages) Step(done int) { t.current.Set(done, 0) }
 
+func (t *stages) Note(text string) { t.current.Note(text) }
+
 func (t *stages) finish() {
 	t.current.Finish()
 	t.current = nil

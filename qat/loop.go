@@ -3,14 +3,456 @@ package qat
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"trtact/calib"
+	"trtact/internal/compute"
+	"trtact/internal/nn"
+	"trtact/internal/onnx"
 )
 
-// Distil trains the student and gives back its best state.
-func Distil(ctx context.Context, r Run) (*Outcome, error) {
-	return nil, errors.New("distil: the training loop is not connected yet")
+// training is a run in work.
+type training struct {
+	r       *Run
+	o       *Options
+	student *student
+	nodes   []Node
+	teacher *teacher
+	feeder  *feeder
+	trainer *nn.Trainer
+	scales  *observer // nil where nothing follows the activations
+	judge   *judge
+
+	id     string
+	health health
+	done   Checkpoint // where the run stands, but for the states
+	best   []float32
+
+	begun     time.Time
+	recent    []time.Duration // of the last steps
+	measuring time.Duration   // the last measurement
 }
 
-// Describe is what Distil would do.
-func Describe(ctx context.Context, r Run) (*Preview, error) {
-	return nil, errors.New("describe: the training loop is not connected yet")
+// Distil trains the student and gives back its best state. An error that wraps
+// *Diverged comes with the best student until then, the end of ctx with a
+// checkpoint in Run.Dir.
+func Distil(ctx context.Context, r Run) (*Outcome, error) {
+	t, err := begin(ctx, &r)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	resumed, err := t.resume(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = t.run(ctx)
+	var diverged *Diverged
+	if err != nil && !errors.As(err, &diverged) {
+		return nil, err
+	}
+	outcome, failed := t.outcome(resumed)
+	if failed != nil {
+		return nil, failed
+	}
+	return outcome, err
+}
+
+// begin compiles teacher and student.
+func begin(ctx context.Context, r *Run) (t *training, err error) {
+	o := &r.Options
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	t = &training{r: r, o: o, begun: time.Now()}
+	t.tell(Preparing, nn.StepResult{})
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	if t.nodes, err = findNodes(r.Model.Graph, o); err != nil {
+		return nil, err
+	}
+	if t.student, err = newStudent(r.Model, r.Plan); err != nil {
+		return nil, err
+	}
+	workers, threads := o.workers()
+	if t.id, err = r.identity(workers, threads); err != nil {
+		return nil, fmt.Errorf("distil: %w", err)
+	}
+	if t.teacher, err = newTeacher(r, t.nodes, workers); err != nil {
+		return nil, err
+	}
+
+	n := r.Samples.Len()
+	train, held := allOf(n), []int(nil)
+	if r.Evaluate == nil && r.HeldOut == nil {
+		train, held = setAside(o.Seed, n, o.HeldOut)
+	}
+	if len(train) == 0 {
+		return nil, fmt.Errorf("distil: there are no samples to train on")
+	}
+	if o.Mirror && slices.ContainsFunc(r.Model.Graph.Inputs, func(v onnx.Value) bool { return isPicture(v.Dims) }) {
+		for _, id := range train {
+			train = append(train, id+n)
+		}
+	}
+	order := newOrder(o.Seed, train)
+	steps := o.steps(len(train))
+	t.feeder = newFeeder(r.Samples, order, 2*workers, steps*o.images())
+	if o.Normalize {
+		if err := t.teacher.normalize(ctx, t.feeder); err != nil {
+			return nil, err
+		}
+		t.nodes = t.teacher.nodes
+	}
+	t.judge = newJudge(r, t.nodes, t.feeder, held, workers)
+	if err := t.compile(workers, threads); err != nil {
+		return nil, err
+	}
+	t.done = Checkpoint{Run: t.id, Model: filepath.Base(r.Model.Path), Steps: steps, Judge: t.judge.kind, Nodes: t.nodes,
+		Start: math.NaN(), Best: math.NaN()}
+	return t, nil
+}
+
+func allOf(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// workers is how many images are trained side by side, and the threads of each.
+func (o *Options) workers() (workers, threads int) {
+	cores := o.Workers
+	if cores == 0 {
+		cores = runtime.GOMAXPROCS(0)
+	}
+	workers = max(1, min(cores, o.images()))
+	return workers, max(1, o.Threads, cores/workers)
+}
+
+// compile makes the trainer.
+func (t *training) compile(workers, threads int) (err error) {
+	o := t.o
+	groups := t.student.groups()
+	options := nn.TrainOptions{
+		Quantizer: o.Quantizer.kind(), LearnedWeightScales: o.Quantizer == LSQ && o.WeightSteps, Groups: sharedScales(groups),
+		Rounding: o.Rounding, PassOutside: o.PassOutside,
+		Optimizer: o.Optimizer.operator(), WeightDecay: float32(o.WeightDecay), ScaleRate: float32(o.ScaleRate),
+		ClipDecay: float32(o.ClipDecay), MaxNorm: float32(o.MaxNorm), Threads: threads, Workers: workers,
+	}
+	for i := range t.nodes {
+		options.Losses = append(options.Losses, t.nodes[i].lossNode(o.Temperature))
+	}
+	if t.trainer, err = nn.NewTrainer(t.student.graph, t.r.Device, options); err != nil {
+		return fmt.Errorf("prepare the student: %w", err)
+	}
+	scales, err := t.trainer.Scales()
+	if err != nil {
+		return err
+	}
+	if o.Quantizer == PACT && o.ClipStart > 0 {
+		for name := range scales {
+			scales[name] = float32(o.ClipStart / levels)
+		}
+		if err := t.trainer.SetScales(scales); err != nil {
+			return err
+		}
+	}
+	if options.Quantizer != nn.ObservedScales {
+		return nil
+	}
+	// Only what leads to a node is in the trainer.
+	var seen []scaleGroup
+	var start []float32
+	for _, g := range groups {
+		g = slices.DeleteFunc(slices.Clone(g), func(name string) bool { return scales[name] == 0 })
+		if len(g) > 0 {
+			seen, start = append(seen, g), append(start, scales[g[0]])
+		}
+	}
+	t.scales = newObserver(o, seen, start)
+	return nil
+}
+
+func (o Optimizer) operator() compute.Optimize {
+	return compute.Optimize{Kind: o.Kind, Nesterov: o.Nesterov, Momentum: float32(o.Momentum),
+		Beta1: float32(o.Beta1), Beta2: float32(o.Beta2), Epsilon: float32(o.Epsilon)}
+}
+
+func (t *training) close() {
+	if t.trainer != nil {
+		t.trainer.Close()
+	}
+	if t.teacher != nil {
+		t.teacher.close()
+	}
+}
+
+// resume goes to where the checkpoint stood, or measures the start. It gives the
+// step of the checkpoint, 0 without one.
+func (t *training) resume(ctx context.Context) (int, error) {
+	c, err := t.r.resume(t.id)
+	if err != nil {
+		return 0, err
+	}
+	if c != nil {
+		if err := t.restore(c); err != nil {
+			return 0, fmt.Errorf("resume from %s: %w", filepath.Join(t.r.Dir, CheckpointName), err)
+		}
+		return c.Step, nil
+	}
+	if t.best, err = t.trainer.State(); err != nil {
+		return 0, err
+	}
+	value := 0.0
+	if t.r.Start != nil && t.judge.kind == ByMetric {
+		value = *t.r.Start
+	} else if value, err = t.measure(ctx); err != nil {
+		return 0, err
+	}
+	t.done.Start, t.done.Best = value, value
+	t.done.Curve = []Point{{Measured: &value}}
+	return 0, nil
+}
+
+func (t *training) restore(c *Checkpoint) error {
+	if err := t.trainer.Restore(c.state); err != nil {
+		return err
+	}
+	if t.scales != nil {
+		if err := t.scales.unmarshal(c.observer); err != nil {
+			return err
+		}
+	}
+	if len(c.best) != len(c.state) {
+		return fmt.Errorf("its best state has %d values, its last %d", len(c.best), len(c.state))
+	}
+	t.best = c.best
+	t.health = health{losses: c.Losses, lowest: c.Lowest}
+	t.done = *c
+	t.done.state, t.done.best, t.done.observer = nil, nil, nil
+	t.feeder.from(c.Step * t.o.images())
+	return nil
+}
+
+// save writes a checkpoint of where the run stands.
+func (t *training) save() error {
+	if t.r.Dir == "" {
+		return nil
+	}
+	c := t.done
+	var err error
+	if c.state, err = t.trainer.State(); err != nil {
+		return err
+	}
+	c.best, c.Losses, c.Lowest = t.best, t.health.losses, t.health.lowest
+	if t.scales != nil {
+		c.observer = t.scales.marshal()
+	}
+	return c.write(filepath.Join(t.r.Dir, CheckpointName))
+}
+
+// run does the steps that are left.
+func (t *training) run(ctx context.Context) error {
+	c := &t.done
+	for c.Step < c.Steps && c.Ending == "" {
+		if err := t.step(ctx); err != nil {
+			if ctx.Err() != nil {
+				return errors.Join(context.Cause(ctx), t.save())
+			}
+			return err
+		}
+		if c.Step%t.o.EvalEvery == 0 || c.Step == c.Steps {
+			if err := t.look(ctx); err != nil {
+				return err // a measurement cut short is made again from the last checkpoint
+			}
+		}
+		if every := t.o.CheckpointEvery; every > 0 && c.Step%every == 0 {
+			if err := t.save(); err != nil {
+				return err
+			}
+		}
+	}
+	if c.Ending == "" {
+		c.Ending = Complete
+	}
+	return nil
+}
+
+// step makes one update.
+func (t *training) step(ctx context.Context) error {
+	c, o := &t.done, t.o
+	start := time.Now()
+	if freeze := 1 - o.FreezeScales; float64(c.Step) >= freeze*float64(c.Steps) {
+		t.trainer.FreezeScales()
+	}
+	rate := o.Schedule.At(c.Step, c.Steps)
+	first := c.Step * o.images()
+	result, err := t.trainer.Step(ctx, o.images(), rate, func(i int, in *nn.Feed) error {
+		id, inputs, err := t.feeder.get(first + i)
+		if err != nil {
+			return err
+		}
+		targets, err := t.teacher.targets(ctx, id, inputs)
+		if err != nil {
+			return err
+		}
+		return give(in, t.trainer.Inputs(), inputs, targets)
+	})
+	loss, above := t.weighted(result)
+	if errors.Is(err, nn.ErrNotFinite) {
+		layer, _ := t.trainer.Sick()
+		return &Diverged{Step: c.Step + 1, Loss: above, Layer: layer}
+	}
+	if err != nil {
+		return err
+	}
+	if t.scales != nil && float64(c.Step) < (1-o.FreezeScales)*float64(c.Steps) {
+		if err := t.follow(); err != nil {
+			return err
+		}
+	}
+	c.Step++
+	c.Curve = append(c.Curve, Point{Step: c.Step, Loss: loss, AboveFloor: above, Rate: rate})
+	if t.recent = append(t.recent, time.Since(start)); len(t.recent) > 50 {
+		t.recent = t.recent[1:]
+	}
+	t.tell(Training, result)
+	if t.health.watch(above) {
+		return &Diverged{Step: c.Step, Loss: above, Level: t.health.lowest}
+	}
+	return nil
+}
+
+// give puts a sample and its targets where the student reads them.
+func give(in *nn.Feed, wanted []onnx.Value, inputs map[string]*onnx.Tensor, targets [][]float32) error {
+	for _, v := range wanted {
+		x := inputs[v.Name]
+		if x == nil {
+			return fmt.Errorf("the sample has no input %q", v.Name)
+		}
+		if err := in.SetTensor(v.Name, x); err != nil {
+			return err
+		}
+	}
+	for k, values := range targets {
+		if err := in.SetTarget(k, values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow sets the next step's scales from this step's magnitudes.
+func (t *training) follow() error {
+	seen, err := t.trainer.AbsMax()
+	if err != nil {
+		return err
+	}
+	scales, err := t.scales.observe(seen)
+	if err != nil {
+		return err
+	}
+	return t.trainer.SetScales(scales)
+}
+
+func (t *training) weighted(r nn.StepResult) (loss, above float64) {
+	for i, n := range t.nodes {
+		loss += n.Weight * r.Losses[i]
+		above += n.Weight * r.AboveFloor[i]
+	}
+	return loss, above
+}
+
+// look measures the student, keeps it when it is the best, and sees whether the
+// run has come to its end.
+func (t *training) look(ctx context.Context) error {
+	c := &t.done
+	t.tell(Measuring, nn.StepResult{})
+	value, err := t.measure(ctx)
+	if err != nil {
+		return err
+	}
+	c.Curve[len(c.Curve)-1].Measured = &value
+	c.Worse++
+	if t.judge.better(value, c.Best) {
+		if t.best, err = t.trainer.State(); err != nil {
+			return err
+		}
+		c.Best, c.BestStep, c.Worse = value, c.Step, 0
+	}
+	switch {
+	case t.o.Target > 0 && t.judge.kind == ByMetric && value >= t.o.Target:
+		c.Ending = OnTarget
+	case t.o.Patience > 0 && c.Worse >= t.o.Patience:
+		c.Ending = Stalled
+	}
+	t.tell(Training, nn.StepResult{})
+	return nil
+}
+
+func (t *training) measure(ctx context.Context) (float64, error) {
+	start := time.Now()
+	defer func() { t.measuring = time.Since(start) }()
+	m, p, err := t.student.export(t.trainer)
+	if err != nil {
+		return 0, err
+	}
+	q, err := calib.Apply(m, p, calib.FloatWeights)
+	if err != nil {
+		return 0, err
+	}
+	return t.judge.measure(ctx, q, t.teacher)
+}
+
+// outcome is the best student.
+func (t *training) outcome(resumed int) (*Outcome, error) {
+	if err := t.trainer.Restore(t.best); err != nil {
+		return nil, err
+	}
+	m, p, err := t.student.export(t.trainer)
+	if err != nil {
+		return nil, err
+	}
+	c := &t.done
+	return &Outcome{Model: m, Plan: p, Nodes: t.nodes, Judge: c.Judge, Start: c.Start, Best: c.Best, BestStep: c.BestStep,
+		Steps: c.Step, Resumed: resumed, Ending: c.Ending, Curve: c.Curve, Bad: t.feeder.badSamples(),
+		Parameters: t.trainer.Count(), Seconds: time.Since(t.begun).Seconds()}, nil
+}
+
+// tell reports where the run stands.
+func (t *training) tell(stage Stage, r nn.StepResult) {
+	if t.r.Progress == nil {
+		return
+	}
+	c := &t.done
+	p := Progress{Stage: stage, Step: c.Step, Steps: c.Steps, Norm: r.Norm, Curve: c.Curve, Judge: c.Judge,
+		Start: c.Start, Best: c.Best, BestStep: c.BestStep}
+	if n := len(c.Curve); n > 0 {
+		last := c.Curve[n-1]
+		p.Loss, p.AboveFloor, p.Rate = last.Loss, last.AboveFloor, last.Rate
+	}
+	if t.feeder != nil {
+		p.Bad = len(t.feeder.badSamples())
+	}
+	if len(t.recent) > 0 {
+		sum := time.Duration(0)
+		for _, d := range t.recent {
+			sum += d
+		}
+		each := sum / time.Duration(len(t.recent))
+		p.ImagesPerSecond = float64(t.o.images()) / each.Seconds()
+		left := c.Steps - c.Step
+		p.Left = time.Duration(left)*each + time.Duration(left/t.o.EvalEvery+1)*t.measuring
+	}
+	t.r.Progress(p)
 }

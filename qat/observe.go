@@ -44,10 +44,15 @@ type maximum struct {
 }
 
 // newObserver starts at the given scales, one for each group, as if they had been
-// the first step's: state 1, accumulator 127 times the scale.
+// the first step's: state 1, accumulator 127 times the scale. With
+// Options.FreshScales it starts with nothing seen, as ACT without quant_post_first.
 func newObserver(o *Options, groups []scaleGroup, start []float32) *observer {
 	ob := &observer{kind: o.Quantizer, rate: float32(o.MovingRate), window: o.Window, groups: groups}
 	for _, s := range start {
+		if o.FreshScales {
+			ob.state = append(ob.state, observed{})
+			continue
+		}
 		ob.state = append(ob.state, observed{count: 1, sum: levels * s, maxima: []maximum{{0, levels * s}}})
 	}
 	return ob
@@ -129,7 +134,7 @@ func (ob *observer) unmarshal(b []byte) error {
 		s := &state[i]
 		s.count, s.sum = number(), number()
 		n := word()
-		if !(s.count > 0) || !(s.sum >= 0) || n == 0 || uint64(n) > uint64(len(b)/8) {
+		if !(s.count >= 0) || !(s.sum >= 0) || uint64(n) > uint64(len(b)/8) {
 			return fmt.Errorf("the state of scale group %d of %d is not one", i+1, len(state))
 		}
 		for range n {

@@ -1,7 +1,13 @@
 // What can be chosen about a training, and what is chosen when nobody does.
 package qat
 
-import "trtact/internal/compute"
+import (
+	"fmt"
+	"math"
+
+	"trtact/internal/compute"
+	"trtact/internal/fault"
+)
 
 // Loss is how far student and teacher are apart at a node.
 type Loss string
@@ -41,6 +47,10 @@ type Options struct {
 	// FeatureStride compares, by L2, behind every so many layers before the heads too; 0: not.
 	FeatureStride int
 	FeatureAlpha  float64
+	// Normalize divides L1 and L2 by the spread of the teacher's values at each node.
+	Normalize bool
+	// Mirror trains on every picture's mirror image too.
+	Mirror bool
 
 	Quantizer   Quantizer
 	WeightSteps bool    // LSQ: the steps of weights are learned too; else absmax/127
@@ -49,6 +59,7 @@ type Options struct {
 	ScaleRate   float64 // learning rate of learned steps or clips, as a multiple of the weights'
 	ClipDecay   float64 // of PACT's clips
 	ClipStart   float64 // where PACT's clips start; 0: at 127 calibrated scales
+	FreshScales bool    // MovingAverage and RangeAbsMax forget the calibrated scales after the first step
 	// FreezeScales is the last share of the run in which scales stay, in 0..1.
 	FreezeScales float64
 	Rounding     compute.Rounding
@@ -71,6 +82,8 @@ type Options struct {
 	Patience        int     // measurements without a better one after which the run ends; 0: none
 	HeldOut         int     // samples set aside to judge by their loss
 
+	// What follows changes a run's speed and memory. Workers, and in the last bits Threads,
+	// also change its result: a step adds up its images in groups.
 	CacheBytes int64 // of kept teacher outputs; 0: the default, negative: none
 	Threads    int   // of one image's pass; 0: 1
 	Workers    int   // images side by side; 0: one per core
@@ -89,17 +102,101 @@ type Optimizer struct {
 // tuned stands here.
 func Defaults() Options {
 	return Options{
-		Losses: []Loss{L2}, Alphas: []float64{1}, SoftmaxAxis: -1, Temperature: 1, FeatureAlpha: 1,
-		Quantizer: LSQ, MovingRate: 0.9, Window: 10000, ScaleRate: 50, ClipDecay: 1e-4, FreezeScales: 0.1,
+		Losses: []Loss{L1}, Alphas: []float64{1}, SoftmaxAxis: -1, Temperature: 1, FeatureStride: 4, FeatureAlpha: 0.3,
+		Normalize: true, Mirror: true,
+		Quantizer: LSQ, MovingRate: 0.9, Window: 10000, ScaleRate: 75, ClipDecay: 1e-4, FreezeScales: 0.1,
 		Optimizer:  Optimizer{Kind: compute.Adam, Momentum: 0.9, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8},
-		Schedule:   Schedule{Kind: CosineRate, Rate: 1e-4, Warmup: 20},
-		Steps:      1000,
-		Batch:      4,
+		Schedule:   Schedule{Kind: CosineRate, Rate: 2e-4, Warmup: 20},
+		Steps:      600,
+		Batch:      8,
 		Accumulate: 1,
-		EvalEvery:  250,
+		EvalEvery:  100,
 		HeldOut:    64,
 		Seed:       1,
 
-		CheckpointEvery: 200,
+		CheckpointEvery: 100,
 	}
+}
+
+// validate names the first option that makes no sense, as a wrong use.
+func (o *Options) validate() error {
+	if err := o.check(); err != nil {
+		return fault.Usage(fmt.Errorf("training options: %w", err))
+	}
+	return nil
+}
+
+func (o *Options) check() error {
+	type number struct {
+		what      string
+		value     float64
+		low, high float64
+	}
+	most := math.MaxFloat32
+	for _, n := range []number{
+		{"temperature", o.Temperature, 1e-3, 1e3},
+		{"alpha of features", o.FeatureAlpha, 0, most},
+		{"feature stride", float64(o.FeatureStride), 0, 1e6},
+		{"moving rate", o.MovingRate, 0, 1},
+		{"learning rate of scales, as a multiple", o.ScaleRate, 0, most},
+		{"decay of clips", o.ClipDecay, 0, 1},
+		{"start of clips", o.ClipStart, 0, most},
+		{"share of the run with frozen scales", o.FreezeScales, 0, 1},
+		{"momentum", o.Optimizer.Momentum, 0, 0.999999},
+		{"beta1", o.Optimizer.Beta1, 0, 0.999999},
+		{"beta2", o.Optimizer.Beta2, 0, 0.999999},
+		{"epsilon", o.Optimizer.Epsilon, 0, 1},
+		{"weight decay", o.WeightDecay, 0, 1},
+		{"norm of the gradient", o.MaxNorm, 0, most},
+		{"steps", float64(o.Steps), 0, 1e9},
+		{"epochs", float64(o.Epochs), 0, 1e6},
+		{"batch", float64(o.Batch), 1, 1e5},
+		{"batches of a step", float64(o.Accumulate), 1, 1e5},
+		{"steps between measurements", float64(o.EvalEvery), 1, 1e9},
+		{"steps between checkpoints", float64(o.CheckpointEvery), 0, 1e9},
+		{"patience", float64(o.Patience), 0, 1e9},
+		{"held-out samples", float64(o.HeldOut), 1, 1e9},
+		{"threads", float64(o.Threads), 0, 1024},
+		{"workers", float64(o.Workers), 0, 1024},
+	} {
+		if !(n.value >= n.low && n.value <= n.high) { // false for NaN
+			return fmt.Errorf("%s %v; it must lie within %v..%v", n.what, n.value, n.low, n.high)
+		}
+	}
+	for _, a := range o.Alphas {
+		if !(a >= 0 && a <= most) {
+			return fmt.Errorf("alpha %v; it must not be negative", a)
+		}
+	}
+	switch o.Quantizer {
+	case Fixed, MovingAverage, AbsMax, PACT, LSQ:
+	case RangeAbsMax:
+		if o.Window < 1 {
+			return fmt.Errorf("window of %d steps; it must be positive", o.Window)
+		}
+	default:
+		return fmt.Errorf("quantiser %q; there are %s, %s, %s, %s, %s and %s", o.Quantizer, Fixed, MovingAverage, RangeAbsMax, AbsMax, PACT, LSQ)
+	}
+	if o.Steps == 0 && o.Epochs == 0 {
+		return fmt.Errorf("neither steps nor epochs; the run would not end")
+	}
+	if !finite(o.Target) {
+		return fmt.Errorf("target %v", o.Target)
+	}
+	return o.Schedule.validate()
+}
+
+// images is how many a step takes.
+func (o *Options) images() int { return o.Batch * o.Accumulate }
+
+// steps is the length of a run over so many samples.
+func (o *Options) steps(samples int) int {
+	if o.Epochs == 0 {
+		return o.Steps
+	}
+	n := max(1, (o.Epochs*samples+o.images()-1)/o.images())
+	if o.Steps > 0 {
+		n = min(n, o.Steps)
+	}
+	return n
 }

@@ -148,7 +148,8 @@ type Node struct {
 	Dims    []int   `json:"dims"`
 	Loss    Loss    `json:"loss"`
 	Alpha   float64 `json:"alpha"`
-	Axis    int     `json:"axis"`    // of the softmax, counted from the front
+	Weight  float64 `json:"weight"`  // of its loss in the sum: alpha / number of heads, or of features
+	Axis    int     `json:"axis"`    // of the softmax, counted from the front; negative: compute.OverSpace, OverImage
 	Feature bool    `json:"feature"` // within the network, not at its end
 }
 

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// The wanted rates of the cosine are what a loop over CosineAnnealingLR(T_max=10,
-// eta_min=1e-6) of PyTorch prints (its recursion, worked out in Python), those of the steps what PiecewiseDecay
-// of Paddle defines.
+// The wanted rates of the cosine are those of the recursion by which PyTorch and
+// Paddle define it (T_max 10, eta_min 1e-6), worked out in Python, those of the
+// steps what Paddle's PiecewiseDecay defines.
 func TestSchedules(t *testing.T) {
 	cosine := Schedule{Kind: CosineRate, Rate: 1e-3, Floor: 1e-6, Period: 10}
 	whole := Schedule{Kind: CosineRate, Rate: 1e-3, Floor: 1e-6, Warmup: 4}

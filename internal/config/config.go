@@ -43,8 +43,9 @@ type Global struct {
 	Evaluation    bool // measure accuracy when there are labelled pictures
 	EvalCmd       string
 	Arch          string
-	BatchSize     int // pictures in one training step
-	NMSTopK       int // candidates that enter NMS; 0: the family's own
+	BatchSize     int    // pictures in one training step
+	NMSTopK       int    // candidates that enter NMS; 0: the family's own
+	SaveDir       string // of what compress writes
 }
 
 // Distillation is what the student learns from its teacher, and where.
@@ -55,6 +56,7 @@ type Distillation struct {
 	SoftmaxAxis   int // of soft_label, in NCHW; negative counts from the end
 	FeatureStride int // every so many blocks of the backbone are nodes too; 0: none
 	FeatureAlpha  float64
+	Normalize     bool // divide l1 and l2 by the spread of the teacher's values
 }
 
 // Quantization is what is quantised and how its scales come about in training.
@@ -131,6 +133,7 @@ type Train struct {
 	TargetMetric   float64 // 0: no target
 	Patience       int     // 0: never given up
 	FreezeScales   float64 // last share of the run with fixed scales
+	Mirror         bool    // train on mirror images too
 }
 
 // Schedule is the learning rate over the iterations.

@@ -25,6 +25,7 @@ Global:
   arch: yolox
   batch_size: 12
   nms_num_top_k: 13
+  save_dir: a14
 Distillation:
   loss: [l1, cosine]
   node: [b1, b2]
@@ -32,6 +33,7 @@ Distillation:
   softmax_axis: 1
   feature_stride: 5
   feature_alpha: 6
+  normalize: true
 QuantAware:
   quantize_op_types: [depthwise_conv2d]
   weight_quantize_type: abs_max
@@ -89,6 +91,7 @@ TrainConfig:
   tolerance: 12
   target_metric: 13
   patience: 14
+  mirror: true
   freeze_scales: 0.15
 Deploy:
   engine: false
@@ -108,9 +111,9 @@ func TestEveryKey(t *testing.T) {
 		Given: Given{true, true, true, true, true},
 		Global: Global{ModelDir: "a1", ModelFilename: "a2.onnx", ImagePath: "a3", ImageDir: "a4", DatasetDir: "a5",
 			TrainImageDir: "a6", TrainAnnoPath: "a7", ValImageDir: "a8", ValAnnoPath: "a9", ValLimit: 10,
-			EvalCmd: "a11 {onnx}", Arch: "yolox", BatchSize: 12, NMSTopK: 13},
+			EvalCmd: "a11 {onnx}", Arch: "yolox", BatchSize: 12, NMSTopK: 13, SaveDir: "a14"},
 		Distillation: Distillation{Loss: []string{"l1", "cosine"}, Node: []string{"b1", "b2"}, Alpha: []float64{3, 4},
-			SoftmaxAxis: 1, FeatureStride: 5, FeatureAlpha: 6},
+			SoftmaxAxis: 1, FeatureStride: 5, FeatureAlpha: 6, Normalize: true},
 		Quantization: Quantization{OpTypes: []string{"depthwise_conv2d"}, WeightType: "abs_max", ActivationType: "range_abs_max",
 			MovingRate: 0.1, WindowSize: 2, UsePACT: true, PACTInit: 3, PACTLearningRate: 0.4, PACTDecay: 0.5, Quantizer: "act",
 			LSQLearningRate: 0.6, Rounding: "paddle", FullQuantize: true, NotQuantPattern: []string{"c1"},
@@ -122,7 +125,7 @@ func TestEveryKey(t *testing.T) {
 		Train: Train{TrainIter: 1000, Epochs: 2, LearningRate: Schedule{Type: ScheduleCosine, LearningRate: 3, TMax: 4, EtaMin: 0.5},
 			Warmup: 6, Optimizer: Optimizer{Type: "AdamW", Momentum: 0.9, Beta1: 0.1, Beta2: 0.2, Epsilon: 0.3}, WeightDecay: 0.4,
 			GradClip: GradClip{Type: "ClipGradByValue", Min: -5, Max: 6}, Accumulate: 7, EvalIter: 8, LoggingIter: 9, CheckpointIter: 10,
-			OriginMetric: 11, Tolerance: 12, TargetMetric: 13, Patience: 14, FreezeScales: 0.15},
+			OriginMetric: 11, Tolerance: 12, TargetMetric: 13, Patience: 14, FreezeScales: 0.15, Mirror: true},
 		Deploy: Deploy{Shape: Size{1, 2}, Batch: 3, Backend: "rtx", Targets: []string{"sm_120"}, FP16: true, ONNXWeights: "int8", FloatEngine: true},
 	}
 	c, notes := parse(t, everything)

@@ -35,6 +35,8 @@ func globalKeys() []Key {
 			Meaning: "Pictures in one step of training; `TrainConfig.accumulate` multiplies it."},
 		{Name: "nms_num_top_k", Source: fromExamples, null: true, span: span{1, most, false}, field: func(c *Config) any { return &c.Global.NMSTopK },
 			Meaning: "Candidates that enter NMS when accuracy is measured; null: the family's own number."},
+		{Name: "save_dir", Source: ours, null: true, field: func(c *Config) any { return &c.Global.SaveDir },
+			Meaning: "Folder of what `trtact compress` writes, unless `--save-dir` names one; null: `output`. `trtact build` does not look at it."},
 		{Name: "include_nms", idle: true, Meaning: "distillation nodes lie before the NMS, whether the model has one or not"},
 		{Name: "reader_config", idle: true, Meaning: "pictures are prepared as the detector's family does"},
 		{Name: "input_list", idle: true, Meaning: "the model's inputs are read from its graph"},

@@ -34,6 +34,8 @@ func distillationKeys() []Key {
 			Meaning: "Compare after every so many blocks of the backbone as well, by l2; null: at the nodes only."},
 		{Name: "feature_alpha", Source: ours, span: span{0, 1e6, false}, field: func(c *Config) any { return &c.Distillation.FeatureAlpha },
 			Meaning: "Weight of those losses."},
+		{Name: "normalize", Source: ours, field: func(c *Config) any { return &c.Distillation.Normalize },
+			Meaning: "Divide `l1` and `l2` at each node by the spread of the teacher's values there, so that nodes of different units count alike."},
 		{Name: "teacher_model_dir", refused: true, Meaning: teacher},
 		{Name: "teacher_model_filename", refused: true, Meaning: teacher},
 		{Name: "teacher_params_filename", refused: true, Meaning: teacher},

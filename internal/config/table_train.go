@@ -40,6 +40,8 @@ func trainKeys() []Key {
 			Meaning: "Training ends when the student reaches this (mAP from 0 to 1)."},
 		{Name: "patience", Source: ours, null: true, span: span{1, 1e6, false}, field: func(c *Config) any { return &c.Train.Patience },
 			Meaning: "Training ends after so many measurements without a better one; null: never for that."},
+		{Name: "mirror", Source: ours, field: func(c *Config) any { return &c.Train.Mirror },
+			Meaning: "Train on the mirror image of every picture too."},
 		{Name: "freeze_scales", Source: ours, span: span{0, 1, false}, field: func(c *Config) any { return &c.Train.FreezeScales },
 			Meaning: "Last share of the run in which scales stay as they are and only weights are trained."},
 		{Name: "amp_config", refused: true, Meaning: single},

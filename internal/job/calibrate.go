@@ -26,6 +26,15 @@ type CalibrateOptions struct {
 	Biases    bool // bias correction; AutoMethod tries it in any case
 	Images    int  // at most so many; 0: all
 	Search    calib.AutoOptions
+
+	// Layers are the kinds of layers to quantise; nil: all that Placement does.
+	Layers []LayerKind
+	// SkipTensors stay float, by name.
+	SkipTensors []string
+	// PerTensor gives a weight one scale instead of one for each output channel.
+	PerTensor bool
+	// Grid tries combinations of methods instead of Method.
+	Grid *Grid
 }
 
 // Calibration is a finished plan and how it came about.
@@ -59,11 +68,10 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	if o.Method == "" {
 		o.Method = AutoMethod
 	}
-	plan, err := calib.Place(d.Model.Graph, o.Placement)
+	plan, err := o.place(d)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.Path, err)
+		return nil, err
 	}
-	plan.Model = calib.ModelID{Name: d.Name(), SHA256: d.Source.SHA256}
 	float := d
 	if o.Equalise {
 		plan.Equalised = calib.Equalise(d.Model.Graph)
@@ -73,8 +81,8 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	}
 	sim := newSimulator(m, float, d, o.Search.Images)
 	sim.tensors = tensorsOf(plan)
-	if o.Method == AutoMethod {
-		if err := widen(float, plan, &o.Search, &sim.tensors); err != nil {
+	if o.Method == AutoMethod && o.Grid == nil {
+		if err := o.widen(float, plan, &sim.tensors); err != nil {
 			return nil, err
 		}
 	}
@@ -85,6 +93,9 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	correct := func(p *calib.Plan) error { return p.CorrectBiases(float.Model.Graph, sim.means) }
 	weigh := func(p *calib.Plan, method calib.Method) error {
 		err := p.AssignWeights(float.Model.Graph, method)
+		if err == nil && o.PerTensor {
+			oneScale(p)
+		}
 		if err == nil && (o.Biases || len(p.Biases) > 0) {
 			err = correct(p) // what rounding shifts depends on the weights alone
 		}
@@ -97,19 +108,26 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	if err := weigh(plan, weights); err != nil {
 		return nil, err
 	}
-	if o.Method == AutoMethod {
+	switch {
+	case o.Grid != nil:
+		if plan, c.Trials, err = m.grid(ctx, sim, plan, c.Statistics, samples, *o.Grid); err != nil {
+			return nil, err
+		}
+	case o.Method == AutoMethod:
 		if !o.Biases {
 			o.Search.Changes = append(o.Search.Changes, calib.Change{Name: "bias correction", Apply: correct})
 		}
-		if o.Weights == "" {
+		if o.Weights == "" && !o.PerTensor {
 			o.Search.Changes = append(o.Search.Changes, calib.Change{Name: "weights by squared error",
 				Apply: func(p *calib.Plan) error { return weigh(p, calib.MSE) }})
 		}
 		if plan, c.Trials, err = m.search(ctx, sim, plan, c.Statistics, o.Search); err != nil {
 			return nil, err
 		}
-	} else if err := plan.Assign(c.Statistics, o.Method); err != nil {
-		return nil, err
+	default:
+		if err := plan.Assign(c.Statistics, o.Method); err != nil {
+			return nil, err
+		}
 	}
 	if c.NodeError, err = sim.nodeErrors(ctx, plan); err != nil {
 		return nil, err
@@ -138,22 +156,6 @@ func (m *Machine) search(ctx context.Context, sim *simulator, p *calib.Plan, sta
 		}
 	}
 	return calib.Auto(ctx, sim, p, stats, o)
-}
-
-// widen lets the search take in layers that placement leaves float, and has the
-// tensors observed that would be quantised with them.
-func widen(d *Detector, p *calib.Plan, search *calib.AutoOptions, tensors *[]string) error {
-	w, err := calib.Widen(d.Model.Graph, p, func(o *calib.Options) { o.Pooled, o.Depthwise = true, true })
-	if err != nil || len(w.Layers) == 0 {
-		return err
-	}
-	search.Wider = append(search.Wider, w)
-	for _, t := range tensorsOf(w.Plan) {
-		if !slices.Contains(*tensors, t) {
-			*tensors = append(*tensors, t)
-		}
-	}
-	return nil
 }
 
 // tensorsOf lists the activations that a plan quantises.

@@ -28,10 +28,10 @@ func newKept(dir string, d *Detector, data *coco.Dataset, o BuildOptions) kept {
 	}
 	h := sha256.New()
 	options := o.Calibrate
-	options.Search.Progress = nil
 	enc := json.NewEncoder(h)
 	enc.Encode([]any{calib.PlanVersion, d.Source.SHA256, d.Spec, options.Method, options.Weights, options.Placement,
-		options.Equalise, options.Biases, options.Images, options.Search.Candidates, options.Search.Images, options.Search.Groups})
+		options.Equalise, options.Biases, options.Images, options.Layers, options.SkipTensors, options.PerTensor, options.Grid,
+		options.Search.Candidates, options.Search.Images, options.Search.Groups})
 	for _, im := range data.Images {
 		if info, err := os.Stat(im.Path); err == nil {
 			fmt.Fprintln(h, im.Path, info.Size(), info.ModTime().UnixNano())

@@ -26,6 +26,7 @@ type Result struct {
 	Batch        int           `json:"batch"`
 	Quantization Quantization  `json:"quantization"`
 	PTQ          *PTQ          `json:"ptq,omitempty"`
+	QAT          *QAT          `json:"qat,omitempty"` // nil where training was not to be thought of
 	Accuracy     Accuracy      `json:"accuracy"`
 	Size         Size          `json:"size"`
 	Engine       *trt.Artifact `json:"engine,omitempty"`
@@ -83,14 +84,24 @@ type Figures struct {
 	MAP50 float64 `json:"mAP50"`
 }
 
-// Accuracy is what was measured; nil where nothing was.
+// Accuracy is what was measured; nil where nothing was. PTQ is the model that was
+// quantised without training, INT8 the result, which may be the same.
 type Accuracy struct {
-	Float *Figures `json:"float,omitempty"`
-	PTQ   *Figures `json:"ptq,omitempty"`
-	INT8  *Figures `json:"int8,omitempty"`
-	// NodeError is the relative L2 error of each distillation node.
+	Float   *Figures        `json:"float,omitempty"`
+	PTQ     *Figures        `json:"ptq,omitempty"`
+	INT8    *Figures        `json:"int8,omitempty"`
+	Command *CommandFigures `json:"command,omitempty"`
+	// NodeError is the relative L2 error of each distillation node in the result.
 	NodeError map[string]float64 `json:"node_error,omitempty"`
 	Images    int                `json:"images,omitempty"`
+}
+
+// CommandFigures are the numbers that an evaluation command gave.
+type CommandFigures struct {
+	Command string   `json:"command"`
+	Float   *float64 `json:"float,omitempty"`
+	PTQ     *float64 `json:"ptq,omitempty"`
+	INT8    *float64 `json:"int8,omitempty"`
 }
 
 // Size is in bytes.
@@ -131,16 +142,6 @@ func (r *Result) Write(path string) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return atomicfile.Write(path, append(data, '\n'))
-}
-
-func (a *Accuracy) add(form string, e *Evaluation) {
-	f := &Figures{MAP: e.Metrics.AP, MAP50: e.Metrics.AP50}
-	if form == "float" {
-		a.Float = f
-	} else {
-		a.INT8 = f
-	}
-	a.Images = e.Metrics.Images
 }
 
 func (q *Quantization) describe(m *onnx.Model, p *calib.Plan) {

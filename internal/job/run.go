@@ -22,6 +22,8 @@ type Progress interface {
 	Stage(name string, total int, unit string)
 	// Step says that so many are done.
 	Step(done int)
+	// Note is a short text to show beside, such as a loss.
+	Note(text string)
 }
 
 // Silent is a Progress that nobody listens to.
@@ -29,6 +31,7 @@ type Silent struct{}
 
 func (Silent) Stage(string, int, string) {}
 func (Silent) Step(int)                  {}
+func (Silent) Note(string)               {}
 
 // Machine is what the stages compute on.
 type Machine struct {
@@ -45,12 +48,16 @@ type counter struct {
 }
 
 func (m *Machine) count(stage string, total int, unit string) *counter {
-	p := m.Progress
-	if p == nil {
-		p = Silent{}
-	}
+	p := m.progress()
 	p.Stage(stage, total, unit)
 	return &counter{p: p}
+}
+
+func (m *Machine) progress() Progress {
+	if m.Progress == nil {
+		return Silent{}
+	}
+	return m.Progress
 }
 
 func (c *counter) add() {

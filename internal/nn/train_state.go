@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"trtact/internal/onnx"
 )
 
 // What a trainer's parameters are, from outside.
@@ -14,6 +16,9 @@ type Parameter struct {
 	Dims   []int
 	Values []float32 // row-major
 }
+
+// Inputs are the student's inputs with their shapes: those that lead to a loss.
+func (tr *Trainer) Inputs() []onnx.Value { return tr.n.inputs }
 
 // Parameters are all weights and biases as they are now, in the graph's order.
 func (tr *Trainer) Parameters() ([]Parameter, error) {

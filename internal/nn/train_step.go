@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"trtact/internal/compute"
+	"trtact/internal/onnx"
 )
 
 // Feed is where one image's data goes. It belongs to the call it is given to.
@@ -18,6 +19,9 @@ type Feed struct {
 
 // SetInput gives an input its row-major values.
 func (f *Feed) SetInput(name string, values []float32) error { return f.c.SetInput(name, values) }
+
+// SetTensor gives an input of any type its value.
+func (f *Feed) SetTensor(name string, t *onnx.Tensor) error { return f.c.SetTensor(name, t) }
 
 // SetTarget gives the teacher's row-major values at the tensor of loss k.
 func (f *Feed) SetTarget(k int, values []float32) error {

@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"trtact/calib"
-	"trtact/internal/fault"
 	"trtact/internal/job"
 	"trtact/internal/report"
 	"trtact/trt"
@@ -64,7 +62,10 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.StringFlag{Name: "plan", Category: flagsCalibration, Usage: "`FILE` with a plan to obey instead of calibrating"},
 			&urfave.StringFlag{Name: "work", Category: flagsCalibration, Usage: "`DIR` that keeps the calibration; a second run takes it from there"},
 			&urfave.StringFlag{Name: "report", Category: flagsCalibration, Usage: "`DIR` for result.json (default: OUT.result.json by the engine)"},
-		}, calibrationFlags()...),
+			&urfave.StringFlag{Name: "config", Category: flagsTraining, Usage: "`FILE` with a configuration (see compress); flags win"},
+			&urfave.StringFlag{Name: "qat", Category: flagsTraining, Value: string(job.DistilAuto), Usage: "`WHEN` to train the quantised model: auto, on, off; auto when it loses more than --max-drop without"},
+			&urfave.Float64Flag{Name: "max-drop", Category: flagsTraining, Usage: fmt.Sprintf("`LOSS` that needs no training: points of mAP with --val (default: %g), else percent of error at the nodes (default: %g)", job.DefaultMaxDrop, job.DefaultMaxNodeError)},
+		}, append(calibrationFlags(), trainingFlags()...)...),
 		Action: s.buildEngine,
 	}
 }
@@ -143,7 +144,7 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 		Model: c.Args().First(), Output: c.String("output"), INT8: c.Bool("int8"), FP16: c.Bool("fp16"),
 		Data: c.String("data"), Images: c.String("images"),
 		Val: c.String("val"), ValImages: c.String("val-images"), ValLimit: c.Int("val-limit"),
-		Plan: c.String("plan"), Work: c.String("work"), Report: c.String("report"), FloatEngine: c.Bool("float-engine"),
+		Resume: c.Bool("resume"), Plan: c.String("plan"), Work: c.String("work"), Report: c.String("report"), FloatEngine: c.Bool("float-engine"),
 		Program: Version, Command: s.command,
 	}
 	var err error
@@ -151,6 +152,9 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 		return o, err
 	}
 	if o.Calibrate, o.Weights, err = calibrateOptions(c); err != nil {
+		return o, err
+	}
+	if err := s.configured(c, &o); err != nil {
 		return o, err
 	}
 	switch {
@@ -165,7 +169,10 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 	case c.Duration("timeout") <= 0:
 		return o, usage("build", "--timeout %v: expected a time above 0", c.Duration("timeout"))
 	}
-	o.Engine = trt.BuildOptions{Backend: c.String("backend"), Log: c.String("log"), Verbose: s.verbose, Timeout: c.Duration("timeout")}
+	if c.IsSet("backend") || o.Engine.Backend == "" {
+		o.Engine.Backend = c.String("backend")
+	}
+	o.Engine.Log, o.Engine.Verbose, o.Engine.Timeout = c.String("log"), s.verbose, c.Duration("timeout")
 	if list := c.String("target"); list != "" {
 		if o.Engine.Targets, err = trt.ParseTargets(strings.Split(list, ",")); err != nil {
 			return o, usage("build", "--target: %v", err)
@@ -207,23 +214,7 @@ func (s *session) buildEngine(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	m, done, err := s.machine()
-	if err != nil {
-		return err
-	}
-	defer done()
-	r, err := m.Build(s.ctx, o)
-	done()
-	if r == nil {
-		return err
-	}
-	if perr := s.print(r, func() error { return s.writeBuild(r) }); perr != nil {
-		return errors.Join(err, perr)
-	}
-	if fault.Code(err) == fault.CodeNoDevice {
-		return fault.NoDevice(fmt.Errorf("the engine was not built: %w; `trtact doctor` tells what is missing and how to get it", err))
-	}
-	return err
+	return s.buildAs(o, c.Bool("dry-run"))
 }
 
 func (s *session) writeBuild(r *job.Result) error {
@@ -292,10 +283,25 @@ func addReservations(t *report.Table, e *trt.Artifact) {
 
 // writeFigures is the table of float beside INT8: accuracy and sizes.
 func (s *session) writeFigures(r *job.Result) error {
-	t := report.NewTable("", ">float", ">INT8", ">change")
+	trained := r.QAT != nil && r.QAT.Kept == job.KeptDistilled
+	columns := []string{"", ">float", ">INT8", ">change"}
+	if trained {
+		columns = []string{"", ">float", ">untrained", ">INT8", ">change"}
+	}
+	t := report.NewTable(columns...)
+	add := func(name, before, untrained, after, change string) {
+		if trained {
+			t.Add(name, before, untrained, after, change)
+			return
+		}
+		t.Add(name, before, after, change)
+	}
 	figure := func(name string, of func(*job.Figures) float64) {
 		f, q := r.Accuracy.Float, r.Accuracy.INT8
-		var before, after, change string
+		var before, untrained, after, change string
+		if p := r.Accuracy.PTQ; p != nil {
+			untrained = fmt.Sprintf("%.2f", 100*of(p))
+		}
 		if f != nil {
 			before = fmt.Sprintf("%.2f", 100*of(f))
 		}
@@ -306,14 +312,14 @@ func (s *session) writeFigures(r *job.Result) error {
 			change = fmt.Sprintf("%+.2f", 100*(of(q)-of(f)))
 		}
 		if f != nil || q != nil {
-			t.Add(name, before, after, change)
+			add(name, before, untrained, after, change)
 		}
 	}
 	figure("mAP (%)", func(f *job.Figures) float64 { return f.MAP })
 	figure("mAP50 (%)", func(f *job.Figures) float64 { return f.MAP50 })
 	size := func(name string, a, b int64) {
 		if a > 0 && b > 0 {
-			t.Add(name, report.Bytes(a), report.Bytes(b), fmt.Sprintf("%+.0f %%", 100*(float64(b)/float64(a)-1)))
+			add(name, report.Bytes(a), "", report.Bytes(b), fmt.Sprintf("%+.0f %%", 100*(float64(b)/float64(a)-1)))
 		}
 	}
 	size("weights", r.Size.WeightsFloat, r.Size.WeightsInt8)
@@ -389,7 +395,7 @@ func floatText(skipped []calib.Skip) string {
 // laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job.
 func laps(spent map[string]float64) string {
 	var parts []string
-	for _, name := range []string{"load", "eval_float", "calibrate", "eval_int8", "build", "build_float", "total"} {
+	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "distil", "eval_int8", "build", "build_float", "total"} {
 		if v, ok := spent[name]; ok {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+report.Duration(seconds(v)))
 		}

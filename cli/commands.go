@@ -16,6 +16,7 @@ const (
 func (s *session) commands() []*urfave.Command {
 	list := []*urfave.Command{
 		s.buildCommand(),
+		s.compressCommand(),
 		s.calibrateCommand(),
 		s.evalCommand(),
 		s.detectCommand(),

@@ -264,6 +264,7 @@ func (t *training) save() error {
 // run does the steps that are left.
 func (t *training) run(ctx context.Context) error {
 	c := &t.done
+	t.tell(Training, nn.StepResult{})
 	for c.Step < c.Steps && c.Ending == "" {
 		if err := t.step(ctx); err != nil {
 			if ctx.Err() != nil {

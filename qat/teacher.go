@@ -40,9 +40,9 @@ func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
 func (t *teacher) close() { t.net.Close() }
 
 // cacheBytes is the memory for kept outputs: what was asked for, else a quarter of
-// the machine's, 2 GiB at most.
+// the machine's, 1 GiB at most.
 func cacheBytes(asked int64) int64 {
-	const most = 2 << 30
+	const most = 1 << 30
 	if asked != 0 {
 		return max(0, asked)
 	}

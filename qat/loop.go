@@ -64,30 +64,33 @@ func Distil(ctx context.Context, r Run) (*Outcome, error) {
 }
 
 // begin compiles teacher and student.
-func begin(ctx context.Context, r *Run) (t *training, err error) {
-	o := &r.Options
-	if err := o.validate(); err != nil {
+func begin(ctx context.Context, r *Run) (*training, error) {
+	if err := r.Options.validate(); err != nil {
 		return nil, err
 	}
-	t = &training{r: r, o: o, begun: time.Now()}
+	t := &training{r: r, o: &r.Options, begun: time.Now()}
 	t.tell(Preparing, nn.StepResult{})
-	defer func() {
-		if err != nil {
-			t.close()
-		}
-	}()
-	if t.nodes, err = findNodes(r.Model.Graph, o); err != nil {
+	if err := t.prepare(ctx); err != nil {
+		t.close()
 		return nil, err
+	}
+	return t, nil
+}
+
+func (t *training) prepare(ctx context.Context) (err error) {
+	r, o := t.r, t.o
+	if t.nodes, err = findNodes(r.Model.Graph, o); err != nil {
+		return err
 	}
 	if t.student, err = newStudent(r.Model, r.Plan); err != nil {
-		return nil, err
+		return err
 	}
 	workers, threads := o.workers()
 	if t.id, err = r.identity(workers, threads); err != nil {
-		return nil, fmt.Errorf("distil: %w", err)
+		return fmt.Errorf("distil: %w", err)
 	}
 	if t.teacher, err = newTeacher(r, t.nodes, workers); err != nil {
-		return nil, err
+		return err
 	}
 
 	n := r.Samples.Len()
@@ -96,7 +99,7 @@ func begin(ctx context.Context, r *Run) (t *training, err error) {
 		train, held = setAside(o.Seed, n, o.HeldOut)
 	}
 	if len(train) == 0 {
-		return nil, fmt.Errorf("distil: there are no samples to train on")
+		return fmt.Errorf("distil: there are no samples to train on")
 	}
 	if o.Mirror && slices.ContainsFunc(r.Model.Graph.Inputs, func(v onnx.Value) bool { return isPicture(v.Dims) }) {
 		for _, id := range train {
@@ -108,17 +111,17 @@ func begin(ctx context.Context, r *Run) (t *training, err error) {
 	t.feeder = newFeeder(r.Samples, order, 2*workers, steps*o.images())
 	if o.Normalize {
 		if err := t.teacher.normalize(ctx, t.feeder); err != nil {
-			return nil, err
+			return err
 		}
 		t.nodes = t.teacher.nodes
 	}
 	t.judge = newJudge(r, t.nodes, t.feeder, held, workers)
 	if err := t.compile(workers, threads); err != nil {
-		return nil, err
+		return err
 	}
 	t.done = Checkpoint{Run: t.id, Model: filepath.Base(r.Model.Path), Steps: steps, Judge: t.judge.kind, Nodes: t.nodes,
 		Start: math.NaN(), Best: math.NaN()}
-	return t, nil
+	return nil
 }
 
 func allOf(n int) []int {

@@ -192,11 +192,21 @@ func (g *backward) conv(s step, p compute.Conv, dz *tensor) error {
 	x, w := s.args[0], s.args[1]
 	p.Act, p.Quantize = compute.Activation{}, 0
 	toX, toW := []*tensor{dz, w}, []*tensor{x, dz}
+	toData, toWeights := p, p
 	if p.HasScale {
 		f := g.b.training.factors[s.args[3]]
-		toX, toW = append(toX, f.weight), append(toW, f.input)
+		once, err := g.b.training.once(g.b, f)
+		if err != nil {
+			return err
+		}
+		if once {
+			toX[1] = f.quantised.whole
+			toData.HasScale, toWeights.HasScale = false, false
+		} else {
+			toX, toW = append(toX, f.weight), append(toW, f.input)
+		}
 	}
-	if err := g.give(x, compute.ConvBackwardData{Conv: p}, toX...); err != nil {
+	if err := g.give(x, compute.ConvBackwardData{Conv: toData}, toX...); err != nil {
 		return err
 	}
 	bias := (*tensor)(nil)
@@ -206,12 +216,12 @@ func (g *backward) conv(s step, p compute.Conv, dz *tensor) error {
 	if !g.wants(w) && bias == nil {
 		return nil
 	}
-	p.HasBias = bias != nil
+	toWeights.HasBias = bias != nil
 	out := []*tensor{g.like(w)}
 	if bias != nil {
 		out = append(out, g.like(bias))
 	}
-	if err := g.b.emit(compute.ConvBackwardWeights{Conv: p}, toW, out...); err != nil {
+	if err := g.b.emit(compute.ConvBackwardWeights{Conv: toWeights}, toW, out...); err != nil {
 		return err
 	}
 	if bias != nil {

@@ -60,7 +60,8 @@ type value struct {
 	constant       *onnx.Tensor
 	onHost         bool
 	quantized      *quantized
-	scale          *tensor // in training: of these integers
+	scale          *tensor    // in training: of these integers
+	parameter      *parameter // in training: whose integers these are
 }
 
 // quantized is q * scale with q integer-valued: a tensor on the device, or a

@@ -46,14 +46,20 @@ type training struct {
 
 // parameter is a constant that is trained.
 type parameter struct {
-	name   string
-	value  *tensor
-	data   []float32 // at the start
-	weight bool      // it decays
-	scales []float32 // of a quantised one, at the start
-	scale  *tensor   // the same as they are now, derived
-	logs   *tensor   // parameters behind scale, when it is learned
-	levels compute.QuantizeWeights
+	name     string
+	value    *tensor
+	data     []float32 // at the start
+	weight   bool      // it decays
+	scales   []float32 // of a quantised one, at the start
+	scale    *tensor   // the same as they are now, derived
+	logs     *tensor   // parameters behind scale, when it is learned
+	integers *tensor   // of a quantised one, derived
+	levels   compute.QuantizeWeights
+	// of a quantised one that a single convolution reads:
+	whole *tensor // integers times scale, derived
+	input *tensor // the scale of what the convolution reads, which the gradient of
+	// the integers still lacks when the images are done
+	readers int // nodes
 }
 
 // observer is the running maximum of a site's magnitudes over a context's images.
@@ -64,7 +70,11 @@ type observer struct {
 
 // factors are the scales of a layer z = conv(q, wq) * input * weight + bias, one
 // for each output channel.
-type factors struct{ input, weight *tensor }
+type factors struct {
+	input, weight *tensor
+	quantised     *parameter // the weights; nil when they are frozen
+	site          *tensor    // input as one element
+}
 
 type spread struct {
 	root     *tensor
@@ -157,11 +167,15 @@ func (t *training) weightOf(b *builder, name string) (string, *onnx.Node) {
 
 // train makes a parameter of a float constant.
 func (t *training) train(b *builder, name string, q *onnx.Node) {
+	if p := t.byName[name]; p != nil {
+		p.readers++
+	}
 	c := b.g.Init[name]
 	if c == nil || c.Type != onnx.Float || c.Len() == 0 || t.byName[name] != nil || t.o.Frozen != nil && t.o.Frozen(name) {
 		return
 	}
 	p := t.parameter(name, c.Dims, slices.Clone(c.Floats()), len(c.Dims) > 1)
+	p.readers = 1
 	t.byName[name] = p
 	b.values[name] = &value{name: name, info: c.Value(name), plain: p.value}
 	if q == nil {
@@ -308,6 +322,11 @@ func (t *training) end(b *builder) error {
 			continue
 		}
 		dw := gradient(p.value)
+		if p.input != nil {
+			if err := t.emitAfter(b, compute.Binary{Kind: compute.Mul}, []*tensor{dw, p.input}, dw); err != nil {
+				return err
+			}
+		}
 		back := compute.QuantizeWeightsBackward{QuantizeWeights: p.levels, PassOutside: t.o.PassOutside,
 			GradientScale: float32(1 / math.Sqrt(float64(len(p.data))/float64(p.scale.desc.Len())*float64(p.levels.High)))}
 		in := []*tensor{p.value, p.scale, dw}

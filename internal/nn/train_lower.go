@@ -29,8 +29,8 @@ func (b *builder) trainQuantize(n *onnx.Node) error {
 func (b *builder) quantizeWeight(n *onnx.Node, p *parameter) error {
 	t := b.training
 	q := t.newIn(inDerived, p.value.desc.Dims)
-	q.trained, q.sink = true, p.value.sink
-	b.values[n.Outputs[0]] = &value{name: n.Outputs[0], info: b.g.Info[n.Outputs[0]], plain: q, scale: p.scale}
+	q.trained, q.sink, p.integers = true, p.value.sink, q
+	b.values[n.Outputs[0]] = &value{name: n.Outputs[0], info: b.g.Info[n.Outputs[0]], plain: q, scale: p.scale, parameter: p}
 	if p.levels.Learned {
 		return t.emitBefore(b, p.levels, []*tensor{p.value, p.scale}, q)
 	}
@@ -121,6 +121,22 @@ func (b *builder) trainedProduct(x, w *value, channels int) (weights, scale *ten
 		return
 	}
 	scale = t.newIn(inDerived, []int{channels})
-	t.factors[scale] = factors{input: xs, weight: ws}
+	f := factors{input: xs, weight: ws, site: x.quantized.scale}
+	if q := w.quantized.q; q != nil {
+		f.quantised = q.parameter
+	}
+	t.factors[scale] = f
 	return weights, scale, t.emitBefore(b, compute.Binary{Kind: compute.Mul}, []*tensor{xs, ws}, scale)
+}
+
+// once has the scales of a convolution's gradients applied once a step instead of
+// once an image, where its weights have no other reader.
+func (t *training) once(b *builder, f factors) (bool, error) {
+	p := f.quantised
+	if p == nil || p.readers != 1 {
+		return false, nil
+	}
+	p.input = f.site
+	p.whole = t.newIn(inDerived, p.value.desc.Dims)
+	return true, t.emitBefore(b, compute.Dequantize{Axis: p.levels.Axis}, []*tensor{p.integers, p.scale}, p.whole)
 }

@@ -27,7 +27,7 @@ for c in json.load(open(sys.argv[1])):
         o.step()
     for q, s in zip(p, c["segments"]):
         w[s["From"]:s["From"] + s["Count"]] = q.detach()
-    out.append(w.tolist())
+    out.append([w.tolist()])
 json.dump(out, open(sys.argv[2], "w"))
 `
 
@@ -168,17 +168,19 @@ func TestOptimizersAgainstTorch(t *testing.T) {
 		Norm     float32     `json:"norm"`
 	}
 	var requests []request
+	var names []string
 	for _, c := range optimizerCases() {
+		names = append(names, c.name)
 		w, g := optimizerData()
 		requests = append(requests, request{c.torch, w, g, c.p.Segments, optimizerRate, c.norm.Scale, c.norm.MaxNorm})
 	}
-	var want [][]float64
-	torch(t, torchOptimizers, requests, &want)
+	found := references(t, "optimizers.json", torchOptimizers, names, requests)
 	eachLibrary(t, func(t *testing.T, d *Device) {
-		for k, c := range optimizerCases() {
-			for i, v := range c.optimized(t, d, 2) {
-				if math.Abs(float64(v)-want[k][i]) > optimizerTolerance*math.Max(1, math.Abs(want[k][i])) {
-					t.Errorf("%s: parameter %d is %g, PyTorch's %g", c.name, i, v, want[k][i])
+		for _, c := range optimizerCases() {
+			got, want := c.optimized(t, d, 2), found[c.name][0]
+			for i, w := range want.Values {
+				if v := got[i*want.Step]; math.Abs(float64(v)-w) > optimizerTolerance*math.Max(1, math.Abs(w)) {
+					t.Errorf("%s: parameter %d is %g, PyTorch's %g", c.name, i*want.Step, v, w)
 					break
 				}
 			}

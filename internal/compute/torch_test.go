@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -40,14 +41,86 @@ for c in json.load(open(sys.argv[1])):
 json.dump(out, open(sys.argv[2], "w"))
 `
 
+// reference is what PyTorch made of a tensor: every Step-th element, and the largest
+// magnitude of all.
+type reference struct {
+	Step   int       `json:"step"`
+	Top    float64   `json:"top"`
+	Values []float64 `json:"values"`
+}
+
+// sampled is how many elements of a tensor are kept in testdata at most.
+const sampled = 24
+
+func referenceOf(values []float64, most int) reference {
+	r := reference{Step: max(1, (len(values)+most-1)/most)}
+	for i, v := range values {
+		r.Top = math.Max(r.Top, math.Abs(v))
+		if i%r.Step == 0 {
+			r.Values = append(r.Values, v)
+		}
+	}
+	return r
+}
+
+// references runs a script with PyTorch and gives all that it found, by the case's
+// name. Without TRTACT_TORCH it gives what is stored in file, which
+// TRTACT_UPDATE_SNAPSHOTS=1 writes (make references).
+func references(t *testing.T, file, script string, names []string, in any) map[string][]reference {
+	t.Helper()
+	file = filepath.Join("testdata", file)
+	found := map[string][]reference{}
+	if os.Getenv("TRTACT_TORCH") == "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(data, &found); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if found[name] == nil {
+				t.Fatalf("%s has no values for %q: run make references", file, name)
+			}
+		}
+		return found
+	}
+	var all [][][]float64
+	torch(t, script, in, &all)
+	kept := map[string][]reference{}
+	for i, list := range all {
+		if found[names[i]] != nil {
+			t.Fatalf("two cases are named %q", names[i])
+		}
+		for _, values := range list {
+			found[names[i]] = append(found[names[i]], referenceOf(values, len(values)))
+			few := referenceOf(values, sampled)
+			for k, v := range few.Values { // seven digits are plenty
+				few.Values[k], _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 7, 64), 64)
+			}
+			kept[names[i]] = append(kept[names[i]], few)
+		}
+	}
+	if os.Getenv("TRTACT_UPDATE_SNAPSHOTS") != "" {
+		data, err := json.Marshal(kept)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
+}
+
 // torch runs a script with PyTorch: argument 1 is a JSON file with in, argument 2
 // the JSON file that out is read from.
 func torch(t *testing.T, script string, in, out any) {
 	t.Helper()
 	python := os.Getenv("TRTACT_TORCH")
-	if python == "" {
-		t.Skip("skipped: needs a Python with PyTorch (TRTACT_TORCH)")
-	}
 	dir := t.TempDir()
 	data, err := json.Marshal(in)
 	if err != nil {
@@ -105,23 +178,24 @@ func TestGradientsAgainstTorch(t *testing.T) {
 		}
 		requests = append(requests, r)
 	}
-	var want [][][]float64
-	torch(t, torchScript, requests, &want)
+	names := make([]string, len(cases))
+	for n, c := range cases {
+		names[n] = c.name
+	}
+	want := references(t, "gradients.json", torchScript, names, requests)
 	worst := 0.0
 	eachLibrary(t, func(t *testing.T, d *Device) {
 		for n := range cases {
 			c := &cases[n]
 			for _, l := range c.layouts {
 				c.run(t, d, l, 2, func(name string, k int, got []float32) {
-					w := want[n][place[n][k]]
-					top, off := 0.0, 0.0
-					for _, v := range w {
-						top = math.Max(top, math.Abs(v))
-					}
-					for i, v := range w {
-						off = math.Max(off, math.Abs(float64(got[i])-v)/(top+1e-30))
-						if !agrees(got[i], v, top) {
-							t.Errorf("%s: element %d is %g, PyTorch's %g", name, i, got[i], v)
+					w := want[c.name][place[n][k]]
+					off := 0.0
+					for i, v := range w.Values {
+						g := got[i*w.Step]
+						off = math.Max(off, math.Abs(float64(g)-v)/(w.Top+1e-30))
+						if !agrees(g, v, w.Top) {
+							t.Errorf("%s: element %d is %g, PyTorch's %g", name, i*w.Step, g, v)
 							return
 						}
 					}

@@ -1,15 +1,20 @@
-"""`make bench`: this program beside onnxruntime on the same machine, in one run.
+"""`make bench`: this program beside onnxruntime and PyTorch on the same machine, in
+one run.
 
 Calibration: time and peak memory of `trtact calibrate`, which tries all methods,
 against onnxruntime.quantization's Percentile. Inference: milliseconds of
 YOLOv5n on the CPU, both with the same threads, in turns so that a busy
-neighbour meets both. Prints a table with ratios; writes build/bench/bench.json.
+neighbour meets both. Training: whole distillation steps of YOLOv5n, ours
+(internal/nn's BenchmarkStep) and PyTorch's (train_torch.py), in turns as well, where
+TRTACT_TORCH names a Python with PyTorch. Prints a table with ratios; writes
+build/bench/bench.json.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -24,10 +29,10 @@ DATA = pathlib.Path(os.environ.get("TRTACT_DATA", ROOT.parent / "shared" / "data
 PEER_BYTES_PER_IMAGE = 190 << 20
 
 
-def measured(command):
+def measured(command, cwd=None):
     """Runs a command; seconds, peak memory in bytes, standard output."""
     start = time.monotonic()
-    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
     # What it prints is little enough for the pipes to hold until it has ended.
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
@@ -79,18 +84,55 @@ def inference(threads, rounds):
              "ratio": peer / ours, "bar": 0.9, "note": f"medians of {rounds} turns"}]
 
 
+def training(threads, rounds):
+    """Rows for one step at each size and batch: time, and the process's peak memory."""
+    torch = os.environ.get("TRTACT_TORCH")
+    if not torch:
+        print("bench: no PyTorch (TRTACT_TORCH), training is not compared", file=sys.stderr)
+        return []
+    model, quantised, ours = DATA / "models" / "yolov5n.onnx", OUT / "student.onnx", OUT / "nn.test"
+    package = ROOT / "internal" / "nn"
+    measured([TRTACT, "calibrate", model, "--data", DATA / "coco" / "train.txt", "--calib-images", 8, "--method", "absmax",
+              "-o", quantised, "--quiet"])
+    measured(["go", "test", "-c", "-o", ours, "./internal/nn"], cwd=ROOT)
+    rows = []
+    for size, batch in (320, 4), (640, 1), (640, 4):
+        what = f"step at {size}, batch {batch}"
+
+        def peer(form):
+            _, memory, out = measured([torch, ROOT / "scripts" / "bench" / "train_torch.py", model, quantised, "--size", size,
+                                       "--batch", batch, "--threads", threads, "--form", form])
+            return statistics.median(json.loads(out)) * 1000, memory
+
+        form = min(("eager", "channels_last"), key=lambda f: peer(f)[0])
+        mine, theirs = [], []
+        for _ in range(rounds):
+            _, memory, out = measured([ours, "-test.run", "^$", "-test.cpu", threads, "-test.benchtime", "8x",
+                                       "-test.bench", f"Step/{size}/batch={batch}$"], cwd=package)
+            mine.append((float(re.search(r"([\d.]+) ms/step", out).group(1)), memory))
+            theirs.append(peer(form))
+        note = f"PyTorch {form}, medians of {rounds} turns"
+        for i, (name, unit, bar, scale) in enumerate(((what, "ms", 2.0, 1), ("its peak memory", "MB", 2.0, 1e-6))):
+            a, b = (scale * statistics.median(t[i] for t in list) for list in (mine, theirs))
+            rows.append({"what": name, "unit": unit, "ours": a, "peer": b, "ratio": b / a, "bar": bar, "note": note})
+    return rows
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--images", type=int, default=128)
     args.add_argument("--threads", type=int, default=min(os.cpu_count(), 8))
     args.add_argument("--rounds", type=int, default=5)
+    args.add_argument("--only", choices=("inference", "calibration", "training"))
     args = args.parse_args()
     if not (DATA / "models" / "yolov5n.onnx").exists():
         sys.exit(f"bench: no detectors in {DATA}: TRTACT_DATA names the folder with models/ and coco/")
     OUT.mkdir(parents=True, exist_ok=True)
 
-    rows = inference(args.threads, args.rounds) + calibration(args.images)
-    print(f"{'':32}{'trtact':>10}{'onnxruntime':>13}    ratio")
+    parts = {"inference": lambda: inference(args.threads, args.rounds), "calibration": lambda: calibration(args.images),
+             "training": lambda: training(args.threads, args.rounds)}
+    rows = [row for name, part in parts.items() if args.only in (None, name) for row in part()]
+    print(f"{'':32}{'trtact':>10}{'peer':>13}    ratio")
     for r in rows:
         mark = "" if r["ratio"] >= r["bar"] else f"  BELOW {r['bar']:g}"
         print(f"{r['what']:32}{r['ours']:>10.4g}{r['peer']:>13.4g} {r['unit']:2} {r['ratio']:>6.2f}x{mark}"

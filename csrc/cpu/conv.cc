@@ -121,9 +121,8 @@ class Conv : public Op {
   }
 
  private:
-  // Constant weights are packed here and now, by one thread: a team of threads
-  // started by the caller of op_create would stay, and libgomp stops spinning at
-  // barriers when it counts more threads than cores (a third slower on two cores).
+  // Constant weights are packed here and now, by one thread: a team started by the
+  // caller of op_create would stay as long as the caller's thread.
   Reordering packing(const Desc& d) const {
     Threads scope(d.constant(1) ? 1 : d.threads);
     return Reordering(weights_, pd_.weights_desc());

@@ -328,16 +328,16 @@ class SplitBackwardWeights : public Op {
   }
 
   void run(const Args& args) const override {
-    const int count = static_cast<int>(parts_.size());
-#pragma omp parallel for num_threads(count) schedule(static, 1)
-    for (int k = 0; k < count; k++) {
-      const Part& part = parts_[k];
-      const float* in[3] = {args.in[0], args.in[1] + part.dy, nullptr};
-      float* out[2] = {args.out[0] + part.dw, nullptr};
-      if (part.op->scaled()) in[2] = args.in[2] ? args.in[2] + part.channel : nullptr;
-      if (part.op->biased()) out[1] = args.out[1] + part.channel;
-      part.op->run({in, out, args.workspace + part.workspace});
-    }
+    parallel(static_cast<int64_t>(parts_.size()), 1, [&](int64_t from, int64_t to) {
+      for (int64_t k = from; k < to; k++) {
+        const Part& part = parts_[k];
+        const float* in[3] = {args.in[0], args.in[1] + part.dy, nullptr};
+        float* out[2] = {args.out[0] + part.dw, nullptr};
+        if (part.op->scaled()) in[2] = args.in[2] ? args.in[2] + part.channel : nullptr;
+        if (part.op->biased()) out[1] = args.out[1] + part.channel;
+        part.op->run({in, out, args.workspace + part.workspace});
+      }
+    });
   }
 
  private:

@@ -147,24 +147,16 @@ class Channels : public Op {
     for (int i = 0; i < p.n_runs; i++) add(p.runs[i]);
   }
   void run(const Args& args) const override {
-    const int64_t space = out_.space;
-    parallel(static_cast<int64_t>(pieces_.size()) * out_.n,
-             std::max<int64_t>(1, kGrain / (space * kBlock)), [&](int64_t from, int64_t to) {
-               for (int64_t i = from; i < to; i++) {
-                 const int64_t n = i / static_cast<int64_t>(pieces_.size());
-                 const Piece& p = pieces_[i % pieces_.size()];
-                 if (p.input < 0) {
-                   clear(args.out[0] + ((n * out_.blocks + p.to / kBlock) * space) * kBlock + p.to % kBlock,
-                         space, p.count);
-                   continue;
-                 }
-                 const View& in = in_[p.input];
-                 const float* x =
-                     args.in[p.input] + ((n * in.blocks + p.from / kBlock) * space) * kBlock + p.from % kBlock;
-                 float* y = args.out[0] + ((n * out_.blocks + p.to / kBlock) * space) * kBlock + p.to % kBlock;
-                 move(x, y, space, p.count);
-               }
-             });
+    const int64_t space = out_.space, pieces = static_cast<int64_t>(pieces_.size());
+    parallel_rows(out_.n * pieces, space, kBlock, [&](int64_t i, int64_t from, int64_t to) {
+      const int64_t n = i / pieces;
+      const Piece& p = pieces_[i % pieces];
+      float* y = args.out[0] + ((n * out_.blocks + p.to / kBlock) * space + from) * kBlock + p.to % kBlock;
+      if (p.input < 0) return clear(y, to - from, p.count);
+      const View& in = in_[p.input];
+      const float* x = args.in[p.input] + ((n * in.blocks + p.from / kBlock) * space + from) * kBlock + p.from % kBlock;
+      move(x, y, to - from, p.count);
+    });
     if (out_.padded()) clear_padding(args.out[0]);
   }
 

@@ -116,34 +116,31 @@ class Binary : public Op {
 
   template <class H>
   void run_blocked(const float* a, const float* b, float* y, const H& h) const {
-    const int64_t size = view_.space * kBlock;
-    parallel(view_.n * view_.blocks, std::max<int64_t>(1, kGrain / size),
-             [&](int64_t from, int64_t to) {
-               for (int64_t nb = from; nb < to; nb++) {
-                 const float* pa = operand(a, mode_[0], nb, size);
-                 const float* pb = operand(b, mode_[1], nb, size);
-                 float* py = y + nb * size;
-                 const int64_t used = view_.used(nb % view_.blocks);
-                 if (mode_[0] == kFull && mode_[1] == kFull && used == kBlock) {
+    const auto plane = [&](int64_t nb, int64_t from, int64_t to) {
+      const float* pa = operand(a, mode_[0], nb, view_.space * kBlock);
+      const float* pb = operand(b, mode_[1], nb, view_.space * kBlock);
+      float* py = y + nb * view_.space * kBlock;
+      const int64_t used = view_.used(nb % view_.blocks);
+      if (mode_[0] == kFull && mode_[1] == kFull && used == kBlock) {
 #pragma omp simd
-                   for (int64_t i = 0; i < size; i++) py[i] = h(pa[i], pb[i]);
-                   continue;
-                 }
-                 float va[kBlock], vb[kBlock], mask[kBlock];
-                 for (int64_t l = 0; l < kBlock; l++) {
-                   va[l] = mode_[0] == kScalar ? *pa : pa[l];
-                   vb[l] = mode_[1] == kScalar ? *pb : pb[l];
-                   mask[l] = l < used ? 1.0f : 0.0f;
-                 }
-                 for (int64_t i = 0; i < size; i += kBlock) {
-                   const float* ra = mode_[0] == kFull ? pa + i : va;
-                   const float* rb = mode_[1] == kFull ? pb + i : vb;
+        for (int64_t i = from * kBlock; i < to * kBlock; i++) py[i] = h(pa[i], pb[i]);
+        return;
+      }
+      float va[kBlock], vb[kBlock], mask[kBlock];
+      for (int64_t l = 0; l < kBlock; l++) {
+        va[l] = mode_[0] == kScalar ? *pa : pa[l];
+        vb[l] = mode_[1] == kScalar ? *pb : pb[l];
+        mask[l] = l < used ? 1.0f : 0.0f;
+      }
+      for (int64_t i = from * kBlock; i < to * kBlock; i += kBlock) {
+        const float* ra = mode_[0] == kFull ? pa + i : va;
+        const float* rb = mode_[1] == kFull ? pb + i : vb;
 #pragma omp simd
-                   for (int64_t l = 0; l < kBlock; l++)
-                     py[i + l] = mask[l] != 0.0f ? h(ra[l], rb[l]) : 0.0f;
-                 }
-               }
-             });
+        for (int64_t l = 0; l < kBlock; l++)
+          py[i + l] = mask[l] != 0.0f ? h(ra[l], rb[l]) : 0.0f;
+      }
+    };
+    parallel_rows(view_.n * view_.blocks, view_.space, kBlock, plane);
   }
 
   View view_;

@@ -22,32 +22,30 @@ void with_function(const Epilogue& e, const G& g) {
 }  // namespace
 
 void finish_channels(const View& v, float* y, const Epilogue& e) {
-  const int64_t size = v.space * v.lanes;
   with_function(e, [&](auto h) {
-    parallel(v.n * v.blocks, std::max<int64_t>(1, kGrain / size), [&](int64_t from, int64_t to) {
-      for (int64_t nb = from; nb < to; nb++) {
-        const int64_t block = nb % v.blocks, used = v.used(block), first = block * v.lanes;
-        float* row = y + nb * size;
-        if (!v.blocked) {
-          const float s = e.scale ? e.scale[first] : 1.0f, t = e.bias ? e.bias[first] : 0.0f;
+    parallel_rows(v.n * v.blocks, v.space, v.lanes, [&](int64_t nb, int64_t from, int64_t to) {
+      const int64_t block = nb % v.blocks, used = v.used(block), first = block * v.lanes;
+      float* row = y + (nb * v.space + from) * v.lanes;
+      const int64_t size = (to - from) * v.lanes;
+      if (!v.blocked) {
+        const float s = e.scale ? e.scale[first] : 1.0f, t = e.bias ? e.bias[first] : 0.0f;
 #pragma omp simd
-          for (int64_t i = 0; i < size; i++) row[i] = h(row[i], s, t);
-          continue;
-        }
-        float s[kBlock], t[kBlock];
-        for (int64_t l = 0; l < kBlock; l++) {
-          s[l] = l < used && e.scale ? e.scale[first + l] : 1.0f;
-          t[l] = l < used && e.bias ? e.bias[first + l] : 0.0f;
-        }
-        if (used == kBlock) {
-          for (int64_t i = 0; i < size; i += kBlock) {
+        for (int64_t i = 0; i < size; i++) row[i] = h(row[i], s, t);
+        return;
+      }
+      float s[kBlock], t[kBlock];
+      for (int64_t l = 0; l < kBlock; l++) {
+        s[l] = l < used && e.scale ? e.scale[first + l] : 1.0f;
+        t[l] = l < used && e.bias ? e.bias[first + l] : 0.0f;
+      }
+      if (used == kBlock) {
+        for (int64_t i = 0; i < size; i += kBlock) {
 #pragma omp simd
-            for (int64_t l = 0; l < kBlock; l++) row[i + l] = h(row[i + l], s[l], t[l]);
-          }
-        } else {
-          for (int64_t i = 0; i < size; i += kBlock)
-            for (int64_t l = 0; l < used; l++) row[i + l] = h(row[i + l], s[l], t[l]);
+          for (int64_t l = 0; l < kBlock; l++) row[i + l] = h(row[i + l], s[l], t[l]);
         }
+      } else {
+        for (int64_t i = 0; i < size; i += kBlock)
+          for (int64_t l = 0; l < used; l++) row[i + l] = h(row[i + l], s[l], t[l]);
       }
     });
   });

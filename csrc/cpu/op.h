@@ -5,14 +5,14 @@
 // file of its family) and a line in table.cc.
 #pragma once
 
-#include <omp.h>
-
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "gomp.h"
 #include "trtact/compute.h"
 
 namespace trtact::cpu {
@@ -137,12 +137,35 @@ inline void parallel(int64_t n, int64_t grain, const F& f) {
     f(int64_t{0}, n);
     return;
   }
-#pragma omp parallel num_threads(threads)
-  {
-    const int64_t t = omp_get_thread_num(), all = omp_get_num_threads();
-    f(n * t / all, n * (t + 1) / all);
-  }
+  struct Region {
+    const F& f;
+    int64_t n;
+  } region{f, n};
+  GOMP_parallel(
+      [](void* p) {
+        const auto& r = *static_cast<const Region*>(p);
+        const int64_t t = omp_get_thread_num(), all = omp_get_num_threads();
+        r.f(r.n * t / all, r.n * (t + 1) / all);
+      },
+      &region, static_cast<unsigned>(threads), 0);
 }
 constexpr int64_t kGrain = 16384; // elements worth a thread of their own
+
+// Splits planes of space positions, n floats each. Every thread gets the same rows
+// of all planes, as most of oneDNN's convolutions divide them, so that a core finds
+// in its cache what it wrote. f(plane, from, to)
+template <class F>
+inline void parallel_rows(int64_t planes, int64_t space, int64_t n, const F& f) {
+  constexpr int64_t kFewRows = 64;
+  if (space < kFewRows) {
+    parallel(planes, kGrain / (space * n), [&](int64_t from, int64_t to) {
+      for (int64_t p = from; p < to; p++) f(p, int64_t{0}, space);
+    });
+    return;
+  }
+  parallel(space, kGrain / (planes * n), [&](int64_t from, int64_t to) {
+    for (int64_t p = 0; p < planes; p++) f(p, from, to);
+  });
+}
 
 }  // namespace trtact::cpu

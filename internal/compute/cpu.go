@@ -28,11 +28,6 @@ func LibraryDirs() []string {
 }
 
 // OpenCPU opens the CPU backend that fits this processor.
-//
-// oneDNN's OpenMP threads spin at barriers by default, which makes a run ten
-// times slower as soon as another process wants a core. The runtime reads its
-// settings when it is loaded, so they are set here, before the library is
-// opened, unless the user has set them.
 func OpenCPU() (*Device, error) {
 	name := "libtrtact_cpu_v3.so"
 	switch {
@@ -40,9 +35,6 @@ func OpenCPU() (*Device, error) {
 		name = "libtrtact_cpu_v4.so"
 	case !cpu.X86.HasAVX2 || !cpu.X86.HasFMA:
 		return nil, errors.New("open the CPU backend: it needs a processor with AVX2 and FMA")
-	}
-	if os.Getenv("GOMP_SPINCOUNT") == "" && os.Getenv("OMP_WAIT_POLICY") == "" {
-		os.Setenv("GOMP_SPINCOUNT", spinCount)
 	}
 	dirs := LibraryDirs()
 	for _, dir := range dirs {
@@ -54,8 +46,3 @@ func OpenCPU() (*Device, error) {
 	return nil, errors.New("open the CPU backend: " + name + " not found in " + strings.Join(dirs, ", ") +
 		": run `make build`, or set TRTACT_LIB to the folder that holds it")
 }
-
-// spinCount is how often a thread looks again before it sleeps. YOLOv5n, two threads
-// on two cores, median ms on a quiet machine and with one core taken by another
-// process: 0: 21.8 and 27; 300: 17.5 and 30; 1000: 15.7 and 36; 10,000: 19 and 96.
-const spinCount = "1000"

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -21,7 +20,6 @@ func eachLibrary(t *testing.T, f func(t *testing.T, d *Device)) {
 			if name == "libtrtact_cpu_v4.so" && !(cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL) {
 				t.Skip("skipped: needs a processor with AVX-512")
 			}
-			os.Setenv("GOMP_SPINCOUNT", spinCount)
 			d, err := Open(filepath.Join(LibraryDirs()[0], name), 0)
 			if err != nil {
 				t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"trtact/internal/fault"
+	"trtact/internal/job"
 	"trtact/internal/report"
 	"trtact/trt"
 )
@@ -95,7 +96,12 @@ func Run(ctx context.Context, args []string, std Streams) (code int) {
 // interrupted, whatever the stage it was in made of that.
 func (s *session) fail(err error) int {
 	if s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		s.printError("interrupted")
+		text := "interrupted"
+		var training *job.Interrupted // that can be gone on with
+		if errors.As(err, &training) {
+			text = training.Error()
+		}
+		s.printError(text)
 		return fault.CodeInterrupted
 	}
 	s.printError(err.Error())

@@ -34,7 +34,7 @@ func TestBuild(t *testing.T) {
 	data, labels := testenv.Data(t, "coco", "train.txt"), testenv.Data(t, "coco", "annotations.json")
 	dir := t.TempDir()
 	engine := filepath.Join(dir, "out", "f.engine")
-	r := run(t, "build", "--int8", model, "--data", data, "--calib-images", "6", "--method", "mse",
+	r := run(t, "build", "--int8", "--qat", "off", model, "--data", data, "--calib-images", "6", "--method", "mse",
 		"--val", labels, "--val-limit", "6", "-o", engine, "--json")
 	want, ending := fault.CodeNoDevice, []string{"f.onnx", "f.plan.json", "f.result.json"}
 	if canBuild(t) {

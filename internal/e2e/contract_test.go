@@ -109,7 +109,7 @@ func TestMainJob(t *testing.T) {
 	model := testenv.Data(t, "models", "yolo_fastestv2_352.onnx")
 	annotations := testenv.Data(t, "coco", "annotations.json")
 	dir := t.TempDir()
-	args := []string{"build", "--json", "--int8", model, "--data", listFile(t, dir, 8), "--val", annotations, "--val-limit", "4",
+	args := []string{"build", "--json", "--int8", "--qat", "off", model, "--data", listFile(t, dir, 8), "--val", annotations, "--val-limit", "4",
 		"--work", filepath.Join(dir, "work"), "--float-engine", "-o", filepath.Join(dir, "out", "a.engine")}
 	first := run(t, workLimit, dir, args...)
 	built := first.code == 0

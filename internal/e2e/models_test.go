@@ -124,7 +124,7 @@ func TestHostileModels(t *testing.T) {
 	}
 
 	commands := map[string][]string{
-		"build":     {"--int8", "--data", calibration, "-o", filepath.Join(out, "here.engine")},
+		"build":     {"--int8", "--qat", "off", "--data", calibration, "-o", filepath.Join(out, "here.engine")},
 		"fp16":      {"--fp16", "-o", filepath.Join(out, "here.engine")},
 		"calibrate": {"--data", calibration, "-o", filepath.Join(out, "here.onnx")},
 		"eval":      {"--data", annotations, "--limit", "2"},
@@ -163,7 +163,7 @@ func TestHugeInputs(t *testing.T) {
 	before := contents(t, dir)
 	for _, args := range [][]string{
 		{"bench", wide, "--device", "cpu"},
-		{"build", wide, "--int8", "--data", list, "-o", filepath.Join(dir, "new.engine")},
+		{"build", wide, "--int8", "--qat", "off", "--data", list, "-o", filepath.Join(dir, "new.engine")},
 		{"calibrate", wide, "--data", list, "-o", filepath.Join(dir, "q.onnx")},
 		{"eval", wide, "--data", testenv.Data(t, "coco", "annotations.json")},
 		{"detect", wide, pictures(t, 1)[0]},

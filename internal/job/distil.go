@@ -60,7 +60,9 @@ func (b *building) distilIfWorthIt(ctx context.Context, ptq *candidate) (*candid
 			return nil, err
 		}
 		b.r.QAT = &QAT{Mode: DistilAuto, Reason: reason, Kept: KeptPTQ}
-		slog.Info(reason)
+		if b.in.samples != nil {
+			slog.Info(reason)
+		}
 		if enough {
 			return ptq, nil
 		}

@@ -245,32 +245,9 @@ func volume(dims []int) int {
 // tensorOf is an input's value. Numbers of any type become float for a float
 // input; other inputs want their own type.
 func tensorOf(in onnx.Value, data any) (*onnx.Tensor, error) {
-	t := &onnx.Tensor{Dims: slices.Clone(in.Dims), Data: data}
-	switch d := data.(type) {
-	case []float32:
-		t.Type = onnx.Float
-	case []float64:
-		t.Type = onnx.Double
-	case []int8:
-		t.Type = onnx.Int8
-	case []int16:
-		t.Type = onnx.Int16
-	case []int32:
-		t.Type = onnx.Int32
-	case []int64:
-		t.Type = onnx.Int64
-	case []uint8:
-		t.Type = onnx.Uint8
-	case []uint16:
-		t.Type = onnx.Uint16
-	case []uint32:
-		t.Type = onnx.Uint32
-	case []uint64:
-		t.Type = onnx.Uint64
-	case []bool:
-		t.Type = onnx.Bool
-	default:
-		return nil, fmt.Errorf("its elements are %T", d)
+	t := &onnx.Tensor{Type: onnx.DTypeOf(data), Dims: slices.Clone(in.Dims), Data: data}
+	if t.Type == onnx.Undefined {
+		return nil, fmt.Errorf("its elements are %T", data)
 	}
 	if t.Type == in.Type {
 		return t, nil

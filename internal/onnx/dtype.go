@@ -52,8 +52,8 @@ func widened(d DType) DType {
 	return d
 }
 
-// dtypeOf is the type of elements in data, Undefined where no tensor can have it.
-func dtypeOf(data any) DType {
+// DTypeOf is the type of elements in data, Undefined where no tensor can have it.
+func DTypeOf(data any) DType {
 	switch data.(type) {
 	case []float32:
 		return Float

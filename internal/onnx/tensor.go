@@ -12,7 +12,7 @@ func NewTensor[T Element](dims []int, data []T) *Tensor {
 	if product(dims) != len(data) {
 		panic(fmt.Sprintf("onnx: %d elements for a tensor of shape %v", len(data), dims))
 	}
-	return &Tensor{Type: dtypeOf(data), Dims: slices.Clone(dims), Data: data}
+	return &Tensor{Type: DTypeOf(data), Dims: slices.Clone(dims), Data: data}
 }
 
 // Scalar is a tensor without dimensions.
@@ -190,7 +190,7 @@ func (t *Tensor) verify() error {
 	if t == nil {
 		return fmt.Errorf("there is no tensor")
 	}
-	if got := dtypeOf(t.Data); (got != t.Type || got == Undefined) && !(t.Type == Float16 && got == Uint16) {
+	if got := DTypeOf(t.Data); (got != t.Type || got == Undefined) && !(t.Type == Float16 && got == Uint16) {
 		return fmt.Errorf("elements are %T but the type is %s", t.Data, t.Type)
 	}
 	want, err := elements(t.Dims)

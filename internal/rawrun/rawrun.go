@@ -162,31 +162,8 @@ func describe(values []onnx.Value) string {
 
 // tensor is an array as the graph knows it; the data is shared.
 func tensor(a *npy.Array) (*onnx.Tensor, error) {
-	t := &onnx.Tensor{Dims: a.Shape, Data: a.Data}
-	switch a.Data.(type) {
-	case []float32:
-		t.Type = onnx.Float
-	case []float64:
-		t.Type = onnx.Double
-	case []int8:
-		t.Type = onnx.Int8
-	case []int16:
-		t.Type = onnx.Int16
-	case []int32:
-		t.Type = onnx.Int32
-	case []int64:
-		t.Type = onnx.Int64
-	case []uint8:
-		t.Type = onnx.Uint8
-	case []uint16:
-		t.Type = onnx.Uint16
-	case []uint32:
-		t.Type = onnx.Uint32
-	case []uint64:
-		t.Type = onnx.Uint64
-	case []bool:
-		t.Type = onnx.Bool
-	default:
+	t := &onnx.Tensor{Type: onnx.DTypeOf(a.Data), Dims: a.Shape, Data: a.Data}
+	if t.Type == onnx.Undefined {
 		return nil, fmt.Errorf("arrays of %T are not taken", a.Data)
 	}
 	return t, nil

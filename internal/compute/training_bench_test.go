@@ -32,10 +32,9 @@ var yoloConvs = []struct {
 }
 
 type timedConv struct {
-	name   string
-	work   float64 // multiplications and additions, each counted
-	descs  []OpDesc
-	inputs []Tensor
+	name  string
+	work  float64 // multiplications and additions, each counted
+	descs []OpDesc
 }
 
 // convPasses are the forward and the two backward operators of a convolution.

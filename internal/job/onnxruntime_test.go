@@ -88,6 +88,37 @@ func TestQuantizedMAPAgainstOnnxruntime(t *testing.T) {
 	}
 }
 
+// TestFilesAgainstOnnxruntime is the same for Q/DQ files that are there already,
+// trained ones for instance: TRTACT_QDQ lists them, separated by colons.
+func TestFilesAgainstOnnxruntime(t *testing.T) {
+	count, _ := strconv.Atoi(os.Getenv("TRTACT_ACCURACY"))
+	files := filepath.SplitList(os.Getenv("TRTACT_QDQ"))
+	if count == 0 || len(files) == 0 {
+		t.Skip("skipped: slow; TRTACT_ACCURACY=N TRTACT_QDQ=FILE:FILE runs it")
+	}
+	ds, err := coco.OpenSubset(testenv.Data(t, "coco", "annotations.json"), testenv.Data(t, "coco", "images"), testenv.Data(t, "coco", "val.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ds = ds.First(count)
+	m := cpu(t)
+	for _, file := range files {
+		d, err := LoadDetector(file, LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := m.Evaluate(context.Background(), d, ds, detect.DefaultOptions(), "simulate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := onnxruntimeMAP(t, d, file, ds)
+		t.Logf("%s: mAP %.4f here, %.4f in onnxruntime", filepath.Base(file), ours.Metrics.AP, theirs)
+		if math.Abs(ours.Metrics.AP-theirs) > 0.003 {
+			t.Errorf("%s: more than 0.3 points apart", file)
+		}
+	}
+}
+
 func onnxruntimeMAP(t *testing.T, d *Detector, file string, ds *coco.Dataset) float64 {
 	t.Helper()
 	cmd := exec.Command(testenv.Python(t), "-c", ortServer, file)

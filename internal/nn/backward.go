@@ -147,9 +147,9 @@ func (g *backward) step(s step) error {
 	case compute.Reorder:
 		return g.give(x, compute.Reorder{}, dy)
 	case compute.Unary:
-		return g.give(x, compute.UnaryBackward{Act: p.Act}, x, dy)
+		return g.give(x, compute.UnaryBackward(p), x, dy)
 	case compute.Affine:
-		return g.give(x, compute.AffineBackward{Act: p.Act}, x, s.args[1], s.args[2], dy)
+		return g.give(x, compute.AffineBackward(p), x, s.args[1], s.args[2], dy)
 	case compute.Binary:
 		return g.binary(s, p, dy)
 	case compute.Copy:
@@ -163,15 +163,15 @@ func (g *backward) step(s step) error {
 		return g.give(x, compute.PoolBackward{Pool: p}, dy)
 	case compute.GlobalPool:
 		if p.Kind == compute.ReduceMax {
-			return g.give(x, compute.GlobalPoolBackward{Kind: p.Kind}, x, dy)
+			return g.give(x, compute.GlobalPoolBackward(p), x, dy)
 		}
-		return g.give(x, compute.GlobalPoolBackward{Kind: p.Kind}, dy)
+		return g.give(x, compute.GlobalPoolBackward(p), dy)
 	case compute.Resize:
-		return g.give(x, compute.ResizeBackward{Axes: p.Axes}, dy)
+		return g.give(x, compute.ResizeBackward(p), dy)
 	case compute.Softmax:
-		return g.give(x, compute.SoftmaxBackward{Axis: p.Axis, Log: p.Log}, out, dy)
+		return g.give(x, compute.SoftmaxBackward(p), out, dy)
 	case compute.Reduce:
-		back := compute.ReduceBackward{Kind: p.Kind, Outer: p.Outer, Axis: p.Axis, Inner: p.Inner}
+		back := compute.ReduceBackward(p)
 		switch p.Kind {
 		case compute.ReduceMean, compute.ReduceSum:
 			return g.give(x, back, dy)

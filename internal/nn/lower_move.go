@@ -142,11 +142,10 @@ func (b *builder) slice(input, output string, axis, start, step int) error {
 func lowerSlice(b *builder, n *onnx.Node) error {
 	dims := b.dims(n.Inputs[0])
 	out := b.g.Info[n.Outputs[0]].Dims
-	starts, ends, axes, steps := n.IntList("starts"), n.IntList("ends"), n.IntList("axes"), []int64(nil)
-	if len(n.Inputs) > 1 {
-		starts, ends = b.ints(n.Input(1)), b.ints(n.Input(2))
-		axes, steps = b.ints(n.Input(3)), b.ints(n.Input(4))
-		if starts == nil || ends == nil || n.Input(3) != "" && axes == nil || n.Input(4) != "" && steps == nil {
+	starts, axes, steps := n.IntList("starts"), n.IntList("axes"), []int64(nil)
+	if len(n.Inputs) > 1 { // the ends are in the output's shape
+		starts, axes, steps = b.ints(n.Input(1)), b.ints(n.Input(3)), b.ints(n.Input(4))
+		if starts == nil || b.ints(n.Input(2)) == nil || n.Input(3) != "" && axes == nil || n.Input(4) != "" && steps == nil {
 			return errUseHost
 		}
 	}

@@ -1,4 +1,4 @@
-// trtact inspect: what a model, a plan or an engine holds.
+// trtact inspect: what a model, a plan, an engine or a checkpoint holds.
 
 package cli
 
@@ -18,6 +18,7 @@ import (
 	"trtact/internal/job"
 	"trtact/internal/onnx"
 	"trtact/internal/report"
+	"trtact/qat"
 	"trtact/trt"
 )
 
@@ -25,12 +26,14 @@ import (
 // contents under its name.
 type inspectResult struct {
 	File  string       `json:"file"`
-	Kind  string       `json:"kind"` // "onnx", "plan" or "engine"
+	Kind  string       `json:"kind"` // "onnx", "plan", "engine" or "checkpoint"
 	Bytes int64        `json:"bytes"`
 	ONNX  *onnxContent `json:"onnx,omitempty"`
 	Plan  *calib.Plan  `json:"plan,omitempty"`
 	// Engine is the engine's sidecar, after a check that it belongs to it.
 	Engine *trt.Artifact `json:"engine,omitempty"`
+	// Checkpoint is where a training stands.
+	Checkpoint *qat.Checkpoint `json:"checkpoint,omitempty"`
 }
 
 type onnxContent struct {
@@ -53,7 +56,7 @@ type detectorContent struct {
 func (s *session) inspectCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "inspect",
-		Usage:     "what a model, a plan or an engine holds",
+		Usage:     "what a model, a plan, an engine or a checkpoint holds",
 		UsageText: "trtact inspect FILE [--layers]",
 		Category:  groupSteps,
 		Description: `Shows what a file holds. Of an ONNX model: inputs and outputs, operators, parameters,
@@ -99,11 +102,16 @@ func inspectFile(path string) (*inspectResult, error) {
 		r.Kind, r.Engine = "engine", &e.Artifact
 		return r, nil
 	}
-	isJSON, err := beginsWithBrace(path)
+	start, err := firstBytes(path)
 	if err != nil {
 		return nil, fault.BadInput(fmt.Errorf("inspect %s: %w", path, err))
 	}
-	if isJSON {
+	if qat.IsCheckpoint(start) {
+		r.Kind = "checkpoint"
+		r.Checkpoint, err = qat.ReadCheckpoint(path)
+		return r, err
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(start), []byte("{")) { // JSON, no binary file
 		r.Kind = "plan"
 		r.Plan, err = calib.LoadPlan(path)
 		return r, err
@@ -125,19 +133,19 @@ func inspectFile(path string) (*inspectResult, error) {
 	return r, nil
 }
 
-// beginsWithBrace tells JSON text from binary files by its first character.
-func beginsWithBrace(path string) (bool, error) {
+// firstBytes is enough of a file's beginning to tell what it is.
+func firstBytes(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer f.Close()
 	start := make([]byte, 64)
 	n, err := io.ReadFull(f, start)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return false, err
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
 	}
-	return bytes.HasPrefix(bytes.TrimSpace(start[:n]), []byte("{")), nil
+	return start[:n], err
 }
 
 func (s *session) writeInspection(r *inspectResult, layers bool) error {
@@ -146,8 +154,33 @@ func (s *session) writeInspection(r *inspectResult, layers bool) error {
 		return s.writePlan(r, layers)
 	case "engine":
 		return s.writeEngine(r, layers)
+	case "checkpoint":
+		return s.writeCheckpoint(r)
 	}
 	return s.writeModel(r, layers)
+}
+
+func (s *session) writeCheckpoint(r *inspectResult) error {
+	c := r.Checkpoint
+	t := report.NewTable("", "")
+	t.Add("file", r.File)
+	t.Add("size", report.Bytes(r.Bytes))
+	t.Add("training of", report.OneLine(c.Model))
+	t.Add("done", fmt.Sprintf("%d of %d steps", c.Step, c.Steps))
+	judged := "loss %.4g on held-out samples, %.4g at the start"
+	if c.Judge == qat.ByMetric {
+		judged = "metric %.4g, %.4g at the start"
+	}
+	t.Add("best", fmt.Sprintf(judged, c.Best, c.Start)+fmt.Sprintf("; at step %d", c.BestStep))
+	if n := len(c.Curve); n > 0 {
+		t.Add("loss", fmt.Sprintf("%.4g at step %d", c.Curve[n-1].Loss, c.Curve[n-1].Step))
+	}
+	for i, n := range c.Nodes {
+		if !n.Feature {
+			t.Add(first(i, "distilled at"), report.OneLine(n.Tensor)+" by "+string(n.Loss))
+		}
+	}
+	return s.table(t)
 }
 
 func (s *session) writeModel(r *inspectResult, layers bool) error {

@@ -62,6 +62,9 @@ type Checkpoint struct {
 	observer    []byte
 }
 
+// IsCheckpoint tells a checkpoint by the first bytes of its file.
+func IsCheckpoint(start []byte) bool { return bytes.HasPrefix(start, []byte(checkpointMagic)) }
+
 // ReadCheckpoint reads and checks a checkpoint. Fails with fault.BadInput on a
 // damaged file, and with fs.ErrNotExist when there is none.
 func ReadCheckpoint(path string) (*Checkpoint, error) {

@@ -157,6 +157,14 @@ func TestKilled(t *testing.T) {
 	if r := run(t, workLimit, dir, args("broken")...); r.code != 0 {
 		t.Fatalf("exit code %d: %s", r.code, r.err)
 	}
+	var c struct {
+		Kind       string
+		Checkpoint struct{ Step, Steps int }
+	}
+	run(t, refusalLimit, dir, "inspect", "--json", filepath.Join("broken", "checkpoint")).expectJSON(t, &c)
+	if c.Kind != "checkpoint" || c.Checkpoint.Steps != 40 || c.Checkpoint.Step < 3 {
+		t.Errorf("the checkpoint: %+v", c)
+	}
 	var models [2][]byte
 	for i, name := range []string{"whole.onnx", "broken.onnx"} {
 		var err error

@@ -21,6 +21,9 @@ type Summary struct {
 	Max    float64 `json:"max"`
 	StdDev float64 `json:"stddev"` // with Count-1; 0 for fewer than two
 	CV     float64 `json:"cv"`     // coefficient of variation, StdDev/Mean
+	// MedianCI is the interval that holds the true median with Confidence; nil
+	// where it is not known.
+	MedianCI *Interval `json:"median_ci,omitempty"`
 }
 
 // Summarise describes sample, which stays as it is. An empty sample gives the
@@ -50,9 +53,25 @@ func Summarise(sample []float64) Summary {
 	return s
 }
 
+// SummariseRounds is Summarise of the samples of all rounds together, with the
+// interval of their median.
+func SummariseRounds(rounds [][]float64) Summary {
+	var all []float64
+	for _, r := range rounds {
+		all = append(all, r...)
+	}
+	s := Summarise(all)
+	if i, ok := MedianInterval(rounds); ok {
+		s.MedianCI = &i
+	}
+	return s
+}
+
 // Percentile is the value below which p percent of sorted (ascending, not
-// empty) lie, linearly interpolated between neighbours as numpy.percentile
-// does, which none of gonum's quantiles is; p is clipped to 0..100.
+// empty) lie, linearly interpolated between neighbours: definition 7 of Hyndman
+// and Fan, Sample Quantiles in Statistical Packages, The American Statistician
+// 50 (1996), which numpy.percentile and R's quantile take by default. gonum's
+// LinInterp is their definition 4. p is clipped to 0..100.
 func Percentile(sorted []float64, p float64) float64 {
 	p = math.Max(0, math.Min(100, p))
 	at := p / 100 * float64(len(sorted)-1)

@@ -2,9 +2,12 @@ package stats
 
 import (
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
+
+	"gonum.org/v1/gonum/stat/distuv"
 
 	"trtact/internal/testenv"
 )
@@ -76,6 +79,47 @@ print(*[repr(float(v)) for v in (np.mean(x), np.median(x), *np.percentile(x, [90
 		}
 		if !near(got, want) {
 			t.Errorf("figure %d: %v, numpy has %v", i, got, want)
+		}
+	}
+}
+
+// Percentiles of large samples are the quantiles of the distribution they were
+// drawn from, within six standard errors: sqrt(q(1-q)/n) over the density.
+func TestPercentileOfKnownDistributions(t *testing.T) {
+	const n = 200_000
+	source := rand.New(rand.NewPCG(11, 12))
+	for _, c := range []struct {
+		name string
+		d    interface {
+			Rand() float64
+			Quantile(p float64) float64
+			Prob(x float64) float64
+			Mean() float64
+			StdDev() float64
+		}
+	}{
+		{"uniform", distuv.Uniform{Min: 1, Max: 2, Src: source}},
+		{"normal", distuv.Normal{Mu: 10, Sigma: 2, Src: source}},
+		{"log-normal", distuv.LogNormal{Mu: 0, Sigma: 0.5, Src: source}},
+		{"exponential", distuv.Exponential{Rate: 3, Src: source}},
+		{"gamma", distuv.Gamma{Alpha: 4, Beta: 2, Src: source}},
+	} {
+		sample := make([]float64, n)
+		for i := range sample {
+			sample[i] = c.d.Rand()
+		}
+		s := Summarise(sample)
+		for _, q := range []struct{ at, got float64 }{{0.5, s.Median}, {0.9, s.P90}, {0.95, s.P95}, {0.99, s.P99}} {
+			want := c.d.Quantile(q.at)
+			if off := math.Abs(q.got - want); off > 6*math.Sqrt(q.at*(1-q.at)/n)/c.d.Prob(want) {
+				t.Errorf("%s: quantile %v is %v, want %v", c.name, q.at, q.got, want)
+			}
+		}
+		if off := math.Abs(s.Mean - c.d.Mean()); off > 6*c.d.StdDev()/math.Sqrt(n) {
+			t.Errorf("%s: mean %v, want %v", c.name, s.Mean, c.d.Mean())
+		}
+		if want := c.d.StdDev() / c.d.Mean(); math.Abs(s.CV/want-1) > 0.02 {
+			t.Errorf("%s: coefficient of variation %v, want %v", c.name, s.CV, want)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type library interface {
 	SystemGetProcessName(pid int) (string, nvml.Return)
 	DeviceGetCount() (int, nvml.Return)
 	DeviceGetHandleByIndex(index int) (nvml.Device, nvml.Return)
+	Extensions() nvml.ExtendedInterface
 }
 
 // Monitor is an open NVML. It is for one goroutine.

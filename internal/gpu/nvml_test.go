@@ -38,6 +38,9 @@ func machine() *mock.Interface {
 			}
 			return devices[i], nvml.SUCCESS
 		},
+		ExtensionsFunc: func() nvml.ExtendedInterface {
+			return &mock.ExtendedInterface{LookupSymbolFunc: func(string) error { return nil }}
+		},
 	}
 }
 

@@ -80,7 +80,7 @@ func probe(ctx context.Context, shim string, places Places) Family {
 		f = found.Family
 	}
 	if f.Name == "" { // it crashed before it could tell
-		f.Name = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(shim), "libtrtact_trt_"), ".so")
+		f.Name = shimName(shim)
 	}
 	f.Shim = shim
 	f.CanBuild = err == nil
@@ -126,8 +126,17 @@ func Choose(families []Family, backend string, targets []int, places Places) (Fa
 		return Family{}, fault.NoDevice(fmt.Errorf("this program was built without %s (it has %s): make setup, then make build; "+
 			"with TENSORRT_ROOT for TensorRT of your own", wanted, names(families)))
 	}
-	return Family{}, fault.NoDevice(fmt.Errorf("no TensorRT library of this program (libtrtact_trt_*.so) in %s: make setup, then make build, or set TRTACT_LIB",
+	return Family{}, noShims(places)
+}
+
+func noShims(places Places) error {
+	return fault.NoDevice(fmt.Errorf("no TensorRT library of this program (libtrtact_trt_*.so) in %s: make setup, then make build, or set TRTACT_LIB",
 		strings.Join(places.Shims, ", ")))
+}
+
+// shimName is the family in a shim's file name.
+func shimName(path string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "libtrtact_trt_"), ".so")
 }
 
 func names(families []Family) string {

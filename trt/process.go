@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	actionProbe = "probe"
-	actionBuild = "build"
+	actionProbe   = "probe"
+	actionBuild   = "build"
+	actionSession = "session"
 )
 
 // request is what the child reads on its standard input.
@@ -36,14 +37,19 @@ type request struct {
 	Model     string       `json:"model,omitempty"`
 	Engine    string       `json:"engine,omitempty"` // file to write the engine to
 	Options   BuildOptions `json:"options"`
+	Load      *loading     `json:"load,omitempty"` // the engine of a session
+}
+
+// failure is the shim's status and text when a request failed.
+type failure struct {
+	Status int    `json:"status"`
+	Error  string `json:"error,omitempty"`
 }
 
 // answer is what the child writes.
 type answer struct {
+	failure
 	Family Family `json:"family"`
-	// Status and Error are the shim's when it failed.
-	Status int    `json:"status"`
-	Error  string `json:"error,omitempty"`
 
 	Inputs            []Tensor        `json:"inputs,omitempty"`
 	Outputs           []Tensor        `json:"outputs,omitempty"`
@@ -93,9 +99,11 @@ func (j job) run(ctx context.Context) (*answer, error) {
 
 	limited, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
-	state, err := runChild(limited, dir, loaderPath(r.Libraries), input, log)
+	cmd := childCommand(dir, loaderPath(r.Libraries), log)
+	cmd.Stdin = bytes.NewReader(input)
+	state, err := runChild(limited, cmd, nil)
 	if err == nil {
-		err = j.outcome(ctx, limited, state, r.Log)
+		err = outcome(ctx, limited, state, j.what, r.Log, j.timeout)
 	}
 	if err != nil {
 		return nil, err
@@ -119,48 +127,75 @@ func (j job) run(ctx context.Context) (*answer, error) {
 	return a, nil
 }
 
-// withLog calls f with the absolute path of the log to append to. Where none is
-// asked for it is a temporary file, which stays only when f's error names it.
-func withLog(path string, f func(log string) error) error {
+// logFile is where TensorRT's messages go.
+type logFile struct {
+	path      string // absolute
+	temporary bool
+}
+
+// openLog is the log at path, or where none is asked for a temporary file.
+func openLog(path string) (logFile, error) {
 	if path != "" {
 		abs, err := filepath.Abs(path)
 		if err == nil {
 			err = os.MkdirAll(filepath.Dir(abs), 0o777)
 		}
 		if err != nil {
-			return fmt.Errorf("log %s: %w", path, err)
+			return logFile{}, fmt.Errorf("log %s: %w", path, err)
 		}
-		return f(abs)
+		return logFile{path: abs}, nil
 	}
 	temporary, err := os.CreateTemp("", "trtact-tensorrt-*.log")
 	if err != nil {
-		return fmt.Errorf("make a log: %w", err)
+		return logFile{}, fmt.Errorf("make a log: %w", err)
 	}
 	temporary.Close()
-	err = f(temporary.Name())
-	if err == nil || !strings.Contains(err.Error(), temporary.Name()) {
-		os.Remove(temporary.Name())
+	return logFile{path: temporary.Name(), temporary: true}, nil
+}
+
+// discard removes a temporary log, unless err names it.
+func (l logFile) discard(err error) {
+	if l.temporary && (err == nil || !strings.Contains(err.Error(), l.path)) {
+		os.Remove(l.path)
 	}
+}
+
+// withLog calls f with the absolute path of the log to append to. A temporary
+// one stays only when f's error names it.
+func withLog(path string, f func(log string) error) error {
+	log, err := openLog(path)
+	if err != nil {
+		return err
+	}
+	err = f(log.path)
+	log.discard(err)
 	return err
 }
 
-// runChild runs this program once more with the input on its standard input.
-// When ctx ends first, the child and all it started are killed.
-func runChild(ctx context.Context, dir, loaderPath string, input []byte, output *os.File) (*os.ProcessState, error) {
+// childCommand runs this program once more, in the folder dir.
+func childCommand(dir, loaderPath string, output *os.File) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", ChildCommand) // also when the file was replaced since
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+loaderPath)
-	cmd.Stdin = bytes.NewReader(input)
 	cmd.Stdout, cmd.Stderr = output, output
 	// A group of its own, to be killed as one; and never left behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
 
+// runChild runs a childCommand to its end. When ctx ends first, the child and
+// all it started are killed. started is called once it runs, or could not be started.
+func runChild(ctx context.Context, cmd *exec.Cmd, started func()) (*os.ProcessState, error) {
 	// Pdeathsig acts when the thread that started the child ends, so this
 	// goroutine keeps its thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
+	err := cmd.Start()
+	if started != nil {
+		started()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("start a child process: %w", err)
 	}
 	done := make(chan struct{})
@@ -179,28 +214,34 @@ func runChild(ctx context.Context, dir, loaderPath string, input []byte, output 
 	return cmd.ProcessState, nil
 }
 
-// outcome is nil when the child ended as it should.
-func (j job) outcome(ctx, limited context.Context, state *os.ProcessState, log string) error {
+// outcome is nil when the child ended as it should; limited is ctx with the
+// time limit.
+func outcome(ctx, limited context.Context, state *os.ProcessState, what, log string, limit time.Duration) error {
 	switch {
 	case state.Success():
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: interrupted: %w", j.what, ctx.Err())
+		return fmt.Errorf("%s: interrupted: %w", what, ctx.Err())
 	case limited.Err() != nil:
-		return fmt.Errorf("TensorRT took longer than %v while %s and was stopped; its log: %s", j.timeout, j.what, log)
+		return fmt.Errorf("TensorRT took longer than %v while %s and was stopped; its log: %s", limit, what, log)
 	}
+	return died(state, what, log)
+}
+
+// died says how a child ended that did not succeed.
+func died(state *os.ProcessState, what, log string) error {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		signal := status.Signal()
 		if signal == syscall.SIGKILL {
-			return fmt.Errorf("TensorRT was killed while %s, most likely for want of memory; its log: %s", j.what, log)
+			return fmt.Errorf("TensorRT was killed while %s, most likely for want of memory; its log: %s", what, log)
 		}
-		return fmt.Errorf("TensorRT crashed (signal %d, %v) while %s; its log: %s", int(signal), signal, j.what, log)
+		return fmt.Errorf("TensorRT crashed (signal %d, %v) while %s; its log: %s", int(signal), signal, what, log)
 	}
-	return fmt.Errorf("TensorRT's process ended with %v while %s; its log: %s", state, j.what, log)
+	return fmt.Errorf("TensorRT's process ended with %v while %s; its log: %s", state, what, log)
 }
 
 // problem is the shim's error as the program's.
-func (a *answer) problem(what, log string) error {
+func (a *failure) problem(what, log string) error {
 	err := errors.New(strings.TrimSpace(a.Error))
 	switch a.Status {
 	case statusNoLibrary, statusNoDevice:

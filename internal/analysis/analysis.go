@@ -33,7 +33,8 @@ type Subject struct {
 	// 0 is DefaultKeepBytes. With less, the float model runs more often.
 	KeepBytes int64
 	// Precision ends the test of a layer before all samples are run: as soon as the
-	// standard error of its error is below this part of it. 0: always all samples.
+	// standard error of its error is below this part of it, or of an average layer's
+	// part in the error of the whole plan if that is more. 0: always all samples.
 	Precision float64
 	// Store, if set, keeps finished parts for a later run.
 	Store *Store
@@ -58,12 +59,14 @@ type Error struct {
 	Samples int `json:"samples"`
 }
 
-// Subject prepared: equalisation is in the float model, so that what is left of the
+// subject is a Subject prepared: equalisation is in the float model, so that what is left of the
 // plan can be applied layer by layer.
 type subject struct {
 	Subject
 	units []Unit
 	place map[string]int // of each node in the graph, by name
+	// negligible is the error below which precision is not asked for.
+	negligible float64
 }
 
 func (s Subject) prepare() (*subject, error) {

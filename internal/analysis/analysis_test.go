@@ -334,8 +334,8 @@ func TestResume(t *testing.T) {
 		t.Fatalf("stopped: %v", err)
 	}
 	kept := files(t, dir)
-	if len(kept) != 4 {
-		t.Fatalf("%d files after four layers", len(kept))
+	if len(kept) < 4 || len(kept) >= len(whole) { // others may have been on their way
+		t.Fatalf("%d files after four of %d layers", len(kept), len(whole))
 	}
 	// What is there is taken as it is: a changed file shows in the result.
 	var first Error

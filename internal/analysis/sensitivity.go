@@ -5,7 +5,10 @@ package analysis
 import (
 	"context"
 	"fmt"
+	"math"
+	"runtime"
 	"slices"
+	"sync"
 
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/stat"
@@ -39,6 +42,11 @@ func (s Subject) Sensitivities(ctx context.Context, samples []Sample) ([]Sensiti
 	trials := make([]trial, len(p.units))
 	for i, u := range p.units {
 		trials[i] = p.alone(u)
+	}
+	if p.Precision > 0 {
+		if err := p.setNegligible(ctx, samples); err != nil {
+			return nil, err
+		}
 	}
 	errors, err := p.try(ctx, p.Model, samples, trials)
 	if err != nil {
@@ -90,18 +98,57 @@ func (s *subject) try(ctx context.Context, from *onnx.Model, samples []Sample, t
 		if err != nil {
 			return nil, err
 		}
-		for _, i := range todo[:count] {
+		err = s.sideBySide(ctx, todo[:count], func(ctx context.Context, i int) error {
+			var err error
 			if errors[i], err = s.measure(ctx, trials[i], kept, wanted, already); err != nil {
-				return nil, err
+				return err
 			}
-			if err := s.Store.save(trials[i].name, errors[i]); err != nil {
-				return nil, err
-			}
-			s.done()
+			return s.Store.save(trials[i].name, errors[i])
+		})
+		if err != nil {
+			return nil, err
 		}
 		todo = todo[count:]
 	}
 	return errors, nil
+}
+
+// sideBySide calls f for each index, as many at a time as there are workers: compiling a
+// trial then takes no more than its share of the cores, like running it.
+func (s *subject) sideBySide(ctx context.Context, list []int, f func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	workers := s.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	next := make(chan int)
+	var group sync.WaitGroup
+	var telling sync.Mutex
+	for range min(workers, len(list)) {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for i := range next {
+				if ctx.Err() != nil {
+					continue
+				}
+				if err := f(ctx, i); err != nil {
+					cancel(err)
+					continue
+				}
+				telling.Lock()
+				s.done()
+				telling.Unlock()
+			}
+		}()
+	}
+	for _, i := range list {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	return context.Cause(ctx)
 }
 
 // fitting is how many of the trials to do can have their inputs in memory at once, at
@@ -160,22 +207,27 @@ func (s *subject) measure(ctx context.Context, t trial, kept, wanted []Sample, a
 			return Error{}, fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
+	fail := func(err error) (Error, error) { return Error{}, fmt.Errorf("%s: %w", t.name, err) }
 	n, err := s.compile(model, nil)
 	if err != nil {
-		return Error{}, fmt.Errorf("%s: %w", t.name, err)
+		return fail(err)
 	}
 	defer n.Close()
+	c, err := n.NewContext()
+	if err != nil {
+		return fail(err)
+	}
+	defer c.Close()
 	done := 0
 	for done < len(kept) {
-		from := done
-		done = min(len(kept), from+round)
-		err := n.ForEach(ctx, done-from, func(c *nn.Context, k int) error {
-			return t.suffix.run(c, kept[from+k], wanted[from+k], sums[from+k])
-		})
-		if err != nil {
-			return Error{}, fmt.Errorf("%s: %w", t.name, err)
+		if ctx.Err() != nil {
+			return Error{}, context.Cause(ctx)
 		}
-		if s.Precision > 0 && precise(sums[:done], s.Precision) {
+		if err := t.suffix.run(c, kept[done], wanted[done], sums[done]); err != nil {
+			return fail(err)
+		}
+		done++
+		if done%round == 0 && s.Precision > 0 && s.precise(sums[:done]) {
 			break
 		}
 	}
@@ -186,18 +238,32 @@ func (s *subject) measure(ctx context.Context, t trial, kept, wanted []Sample, a
 // standard deviation wants a few.
 const round = 4
 
-// precise says whether the mean error over the samples is known well enough: its
-// standard error is at most so large a part of it.
-func precise(sums [][]squares, part float64) bool {
-	if len(sums) < round {
-		return false
+// setNegligible finds the error below which a layer matters little: what each would
+// have if all had the same part, independently, in the error of the whole plan.
+func (s *subject) setNegligible(ctx context.Context, samples []Sample) error {
+	quantised, err := calib.Apply(s.Model, s.Plan, calib.FloatWeights)
+	if err != nil {
+		return fmt.Errorf("analyse: %w", err)
 	}
+	samples = samples[:min(round, len(samples))]
+	wanted, err := s.record(ctx, s.Model, samples, s.Heads)
+	if err != nil {
+		return err
+	}
+	sums, err := s.already(ctx, quantised, samples, wanted)
+	s.negligible = errorOf(len(s.Heads), sums).Mean / math.Sqrt(float64(max(1, len(s.units))))
+	return err
+}
+
+// precise says whether the mean error over the samples is known well enough: its
+// standard error is at most the asked part of it, or of an error that is negligible.
+func (s *subject) precise(sums [][]squares) bool {
 	errors := make([]float64, len(sums))
 	for i := range sums {
 		errors[i] = errorOf(len(sums[i]), sums[i:i+1]).Mean
 	}
 	mean, deviation := stat.MeanStdDev(errors, nil)
-	return stat.StdErr(deviation, float64(len(errors))) <= part*mean
+	return stat.StdErr(deviation, float64(len(errors))) <= s.Precision*max(mean, s.negligible)
 }
 
 // run puts what is kept of a sample into a context and sums up the differences of the

@@ -61,9 +61,13 @@ func after(m *onnx.Model, heads []string, changed func(i int, n *onnx.Node) bool
 		}
 	}
 	slices.Reverse(kept)
-	part := partial{&onnx.Graph{Name: g.Name, Nodes: kept, Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{}}}
 	seen := map[string]bool{}
+	part := partial{
+		&onnx.Graph{Name: g.Name, Nodes: kept, Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{}},
+		map[string]bool{},
+	}
 	for _, n := range kept {
+		part.taken[n.Name] = true
 		for _, t := range n.Uses() {
 			switch {
 			case t == "" || seen[t]:
@@ -82,6 +86,7 @@ func after(m *onnx.Model, heads []string, changed func(i int, n *onnx.Node) bool
 		}
 	}
 	for t := range seen {
+		part.taken[t] = true
 		if v, known := g.Info[t]; known {
 			part.Info[t] = v.Clone()
 		}
@@ -96,24 +101,30 @@ func after(m *onnx.Model, heads []string, changed func(i int, n *onnx.Node) bool
 }
 
 // partial is a graph being made.
-type partial struct{ *onnx.Graph }
+type partial struct {
+	*onnx.Graph
+	taken map[string]bool // names of tensors and nodes
+}
 
 // compare adds the nodes that square the difference of a head to what is wanted.
 func (g partial) compare(c *compared, head onnx.Value) {
-	add := func(list *[]onnx.Value, suffix string) string {
+	named := func(what string) onnx.Value {
 		v := head.Clone()
-		v.Name = g.FreshName(c.name + suffix)
-		g.Info[v.Name] = v
-		if list != nil {
-			*list = append(*list, v)
+		v.Name = c.name + " " + what
+		for g.taken[v.Name] {
+			v.Name += "_"
 		}
-		return v.Name
+		g.taken[v.Name] = true
+		g.Info[v.Name] = v
+		return v
 	}
-	c.wanted = add(&g.Inputs, " wanted")
-	difference := add(nil, " difference")
-	g.Nodes = append(g.Nodes, &onnx.Node{Name: g.FreshName(difference), Op: "Sub", Inputs: []string{c.name, c.wanted}, Outputs: []string{difference}})
-	c.squares = add(&g.Outputs, " squares")
-	g.Nodes = append(g.Nodes, &onnx.Node{Name: g.FreshName(c.squares), Op: "Mul", Inputs: []string{difference, difference}, Outputs: []string{c.squares}})
+	wanted, difference, squares := named("wanted"), named("difference").Name, named("squares")
+	c.wanted, c.squares = wanted.Name, squares.Name
+	g.Inputs = append(g.Inputs, wanted)
+	g.Outputs = append(g.Outputs, squares)
+	g.Nodes = append(g.Nodes,
+		&onnx.Node{Name: difference, Op: "Sub", Inputs: []string{c.name, c.wanted}, Outputs: []string{difference}},
+		&onnx.Node{Name: c.squares, Op: "Mul", Inputs: []string{difference, difference}, Outputs: []string{c.squares}})
 }
 
 // bytes is the size of the tensors that a suffix takes over, for one sample, without

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"trtact/calib"
 	"trtact/internal/compute"
@@ -69,15 +70,51 @@ type subject struct {
 	negligible float64
 }
 
-func (s Subject) prepare() (*subject, error) {
+// bake carries out the plan's equalisation in the float model. Corrections of biases
+// stay in the plan: they belong to single layers.
+func (s Subject) bake() (*onnx.Model, *calib.Plan, error) {
 	plan := s.Plan.Clone()
 	biases := plan.Biases
-	plan.Biases = nil // these belong to single layers, not to the float model
+	plan.Biases = nil
 	model, plan, err := calib.Bake(s.Model, plan)
 	if err != nil {
-		return nil, fmt.Errorf("analyse: %w", err)
+		return nil, nil, fmt.Errorf("analyse: %w", err)
 	}
 	plan.Biases = biases
+	return model, plan, nil
+}
+
+// Alone is the whole model with one unit of the plan quantised.
+func (s Subject) Alone(node string) (*onnx.Model, error) {
+	model, plan, err := s.bake()
+	if err != nil {
+		return nil, err
+	}
+	units := slices.DeleteFunc(unitsOf(model.Graph, plan), func(u Unit) bool { return u.Node != node })
+	if len(units) == 0 {
+		return nil, fmt.Errorf("analyse: the plan does not quantise a node %q", node)
+	}
+	quantised, err := calib.Apply(model, only(plan, units), calib.FloatWeights)
+	if err != nil {
+		return nil, fmt.Errorf("analyse node %q: %w", node, err)
+	}
+	return quantised, nil
+}
+
+// Units lists what of the plan can be tested alone, in the order of the graph.
+func (s Subject) Units() ([]Unit, error) {
+	p, err := s.prepare()
+	if err != nil {
+		return nil, err
+	}
+	return p.units, nil
+}
+
+func (s Subject) prepare() (*subject, error) {
+	model, plan, err := s.bake()
+	if err != nil {
+		return nil, err
+	}
 	if err := model.Graph.Extract(s.Heads); err != nil {
 		return nil, fmt.Errorf("analyse: cut the model at its heads: %w", err)
 	}

@@ -1,249 +1,275 @@
-// trtact bench: how long models take, side by side.
+// trtact bench: how long models take, side by side. Engines are timed on the
+// GPU (bench_engine.go), ONNX models on the CPU (bench_cpu.go) or as engines
+// built for it (bench_precision.go).
 
 package cli
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"path/filepath"
-	"runtime"
+	"io"
+	"strconv"
 	"strings"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
+	"trtact/internal/atomicfile"
 	"trtact/internal/bench"
 	"trtact/internal/job"
-	"trtact/internal/nn"
 	"trtact/internal/report"
-	"trtact/internal/stats"
+	"trtact/trt"
 )
 
-type benchResult struct {
-	Device  string       `json:"device"` // "cpu"
-	Backend string       `json:"backend"`
-	Threads int          `json:"threads"`
-	WarmUp  int          `json:"warm_up"`
-	Models  []benchModel `json:"models"`
-}
-
-type benchModel struct {
-	Model     string `json:"model"`
-	Quantized bool   `json:"quantized"` // Q/DQ nodes, whose INT8 is simulated in float
-	Batch     int    `json:"batch"`
-	Height    int    `json:"height"`
-	Width     int    `json:"width"`
-	// Latency is of one run of the whole batch, in milliseconds.
-	Latency    stats.Summary `json:"latency_ms"`
-	Throughput float64       `json:"images_per_second"`
-	// Speed is how many times as fast as the first model this is, by median.
-	Speed float64 `json:"speed"`
-}
-
-// busyCV is the coefficient of variation above which times are said to be
-// unsteady: on an idle machine it is a few hundredths.
-const busyCV = 0.10
+const (
+	flagsMeasure = "On the GPU"
+	flagsBuilt   = "Engines built for the benchmark"
+)
 
 func (s *session) benchCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "bench",
 		Usage:     "time models side by side",
-		UsageText: "trtact bench MODEL... [--batch 1] [--shape 640x640] [--device cpu]",
+		UsageText: "trtact bench MODEL... [--batch 1] [--shape 640x640]",
 		Category:  groupSteps,
-		Description: `Runs models on random input again and again and prints their latency and throughput.
-Several models take turns, run by run, so that their ratios hold on a machine whose speed
-varies. An ONNX model is timed on the CPU, which says nothing about a GPU: a model with Q/DQ
-nodes is simulated there in float. An engine needs the GPU that it was built for.
+		Description: `Runs engines on the GPU, again and again on random input, and prints how long
+computing, the copies and handing over take, the throughput, and what the GPU's clocks, heat
+and power were. Several models take turns in an order drawn anew each round, so that a clock
+that falls falls for all; their ratios to the first come with a confidence interval.
+
+With --precision an ONNX model is built for the GPU here in several precisions, which are then
+timed as engines. Without it an ONNX model is timed on the CPU, which says nothing about a GPU:
+INT8 is simulated there in float.
 
 Examples:
-trtact bench yolov8n.onnx --device cpu
-trtact bench yolov5n.onnx yolov8n.onnx --shape 320 --threads 1 --json`,
+trtact bench yolov8n.fp16.engine yolov8n.int8.engine --cuda-graph
+trtact bench yolov8n.onnx --precision fp32,fp16,int8 --data pictures/
+trtact bench yolov8n.int8.engine --layers --format markdown > bench.md
+trtact bench yolov5n.onnx yolov8n.onnx --device cpu --shape 320 --threads 1`,
 		Flags: []urfave.Flag{
 			&urfave.IntFlag{Name: "batch", Value: 1, Usage: "`N` pictures at once"},
 			shapeFlag(),
 			&urfave.DurationFlag{Name: "duration", Value: 3 * time.Second, Usage: "measure for `TIME` for each model"},
 			&urfave.IntFlag{Name: "iterations", Usage: "measure `N` runs of each model instead"},
-			&urfave.IntFlag{Name: "warmup", Value: 5, Usage: "`N` runs of each model before measuring"},
+			&urfave.StringFlag{Name: "warmup", Usage: "`N` runs of each model before measuring, or a time such as 200ms (default: 200ms on the GPU, 5 runs on the CPU)"},
+			&urfave.StringFlag{Name: "format", Value: "table", Usage: "`FORM` of the result: table, json, csv, markdown, html"},
+			&urfave.StringFlag{Name: "times", Usage: "write every run that was measured to `FILE`, as CSV"},
+			&urfave.IntFlag{Name: "streams", Category: flagsMeasure, Value: 1, Usage: "`N` runs at the same time, each on a stream of its own"},
+			&urfave.BoolFlag{Name: "cuda-graph", Category: flagsMeasure, Usage: "capture a run as a CUDA graph and launch that"},
+			&urfave.BoolFlag{Name: "no-transfers", Category: flagsMeasure, Usage: "leave inputs and outputs on the GPU"},
+			&urfave.BoolFlag{Name: "spin", Category: flagsMeasure, Usage: "wait for the GPU in a loop, which costs a core, instead of sleeping"},
+			&urfave.BoolFlag{Name: "layers", Category: flagsMeasure, Usage: "time the layers too, afterwards, by ONNX node"},
+			&urfave.IntFlag{Name: "top", Category: flagsMeasure, Value: 20, Usage: "show the `N` slowest layers (json has all)"},
+			&urfave.BoolFlag{Name: "trust", Category: flagsMeasure, Usage: "run engines that have no sidecar; an engine can run any code"},
+			&urfave.StringFlag{Name: "log", Category: flagsMeasure, Usage: "`FILE` to add TensorRT's messages to"},
+			&urfave.StringFlag{Name: "precision", Category: flagsBuilt, Usage: "build every ONNX model as `LIST` says: fp32, fp16, int8, int8+fp16"},
+			&urfave.StringFlag{Name: "data", Category: flagsBuilt, Usage: "`PATH` of unlabelled pictures or arrays to find the INT8 scales with, as of build"},
+			&urfave.StringFlag{Name: "images", Category: flagsBuilt, Usage: "`DIR` with the pictures of a COCO JSON"},
+			&urfave.StringFlag{Name: "backend", Category: flagsBuilt, Value: "auto", Usage: "`NAME` of the TensorRT to build with"},
+			&urfave.StringFlag{Name: "keep", Category: flagsBuilt, Usage: "keep the engines and what was built with them in `DIR`"},
 		},
-		Action: s.bench,
+		Action: func(c *urfave.Context) error { return s.bench(c, onGPU()) },
 	}
 }
 
-// benchOptions reads for how long n models are measured.
-func benchOptions(c *urfave.Context, n int) (bench.Options, error) {
-	o := bench.Options{WarmUp: c.Int("warmup"), Rounds: c.Int("iterations"), MinRounds: 3}
+// benchFlags are the flags of bench, read and checked.
+type benchFlags struct {
+	models     []string
+	precisions []string
+	load       job.LoadOptions
+	sized      bool // --shape is given
+	batched    bool // --batch is given
+	duration   time.Duration
+	iterations int // 0: as many as fit in duration
+	warmUp     string
+	warmUpRuns int // of these two at most one is set; without --warmup none
+	warmUpTime time.Duration
+	format     string
+	times      string
+	turn       trt.TimeOptions // how an engine's runs are made
+	layers     bool
+	top        int
+	trust      bool
+	log        string
+	data       string
+	images     string
+	backend    string
+	keep       string
+}
+
+func (s *session) benchFlags(c *urfave.Context) (benchFlags, error) {
+	f := benchFlags{
+		models: c.Args().Slice(), sized: c.IsSet("shape"), batched: c.IsSet("batch"),
+		duration: c.Duration("duration"), iterations: c.Int("iterations"), warmUp: c.String("warmup"),
+		format: c.String("format"), times: c.String("times"),
+		turn:   trt.TimeOptions{Streams: c.Int("streams"), Graph: c.Bool("cuda-graph"), NoTransfers: c.Bool("no-transfers"), Spin: c.Bool("spin")},
+		layers: c.Bool("layers"), top: c.Int("top"), trust: c.Bool("trust"), log: c.String("log"),
+		data: c.String("data"), images: c.String("images"), backend: c.String("backend"), keep: c.String("keep"),
+	}
+	var err error
+	if f.load, err = loadOptions(c); err != nil {
+		return f, err
+	}
+	if f.precisions, err = parsePrecisions(c.String("precision")); err != nil {
+		return f, err
+	}
+	if err := f.readWarmUp(); err != nil {
+		return f, err
+	}
+	bad := func(format string, args ...any) (benchFlags, error) { return f, usage("bench", format, args...) }
 	switch {
-	case o.WarmUp < 0:
-		return o, usage("bench", "--warmup %d: expected 0 or more", o.WarmUp)
-	case c.IsSet("iterations") && o.Rounds < 1:
-		return o, usage("bench", "--iterations %d: expected 1 or more", o.Rounds)
-	case c.Duration("duration") <= 0:
-		return o, usage("bench", "--duration %v: expected a time above 0", c.Duration("duration"))
+	case c.IsSet("iterations") && f.iterations < 1:
+		return bad("--iterations %d: expected 1 or more", f.iterations)
+	case f.duration <= 0:
+		return bad("--duration %v: expected a time above 0", f.duration)
 	case c.IsSet("iterations") && c.IsSet("duration"):
-		return o, usage("bench", "--iterations and --duration exclude each other")
-	case o.Rounds > 0:
-		o.MinRounds = 0
-	default:
-		o.Duration = time.Duration(n) * c.Duration("duration")
+		return bad("--iterations and --duration exclude each other")
+	case f.turn.Streams < 1 || f.turn.Streams > 64:
+		return bad("--streams %d: expected 1 to 64", f.turn.Streams)
+	case f.top < 1:
+		return bad("--top %d: expected 1 or more", f.top)
+	case f.keep != "" && f.precisions == nil:
+		return bad("--keep is for --precision, which is not given")
+	case (f.data != "" || c.IsSet("backend")) && f.precisions == nil:
+		return bad("--data and --backend are for --precision, which is not given")
+	case f.images != "" && f.data == "":
+		return bad("--images is for --data, which is not given")
 	}
-	return o, nil
+	switch f.format {
+	case "table", "json", "csv", "markdown", "html":
+	default:
+		return bad("--format %q is not known; choose one of table, json, csv, markdown, html", f.format)
+	}
+	if s.json {
+		if c.IsSet("format") && f.format != "json" {
+			return bad("--json and --format %s exclude each other", f.format)
+		}
+		f.format = "json"
+	}
+	if f.times != "" {
+		if err := needOutput("bench", "--times", f.times); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
 }
 
-func (s *session) bench(c *urfave.Context) error {
+// readWarmUp takes --warmup apart: a number of runs, or a time.
+func (f *benchFlags) readWarmUp() error {
+	if f.warmUp == "" {
+		return nil
+	}
+	var err error
+	if f.warmUpRuns, err = strconv.Atoi(f.warmUp); err != nil {
+		if f.warmUpTime, err = parseDuration(f.warmUp); err != nil {
+			return usage("bench", "--warmup %q: expected a number of runs, or a time such as 200ms", f.warmUp)
+		}
+	}
+	if f.warmUpRuns < 0 || f.warmUpTime < 0 {
+		return usage("bench", "--warmup %s: expected 0 or more", f.warmUp)
+	}
+	return nil
+}
+
+// warm is what each model does before it is measured, and its name.
+func (f *benchFlags) warm(runs int, time time.Duration) (trt.TimeOptions, string) {
+	if f.warmUp != "" {
+		runs, time = f.warmUpRuns, f.warmUpTime
+	}
+	o := f.turn
+	o.Iterations, o.Duration = runs, time
+	if time > 0 {
+		return o, time.String()
+	}
+	return o, fmt.Sprintf("%d runs", runs)
+}
+
+// bench runs the command; place is what it needs of a machine with a GPU.
+func (s *session) bench(c *urfave.Context, place benchPlace) error {
 	if err := takes(c, 1, -1, "at least one model"); err != nil {
 		return err
 	}
-	models := c.Args().Slice()
-	load, err := loadOptions(c)
+	f, err := s.benchFlags(c)
 	if err != nil {
 		return err
 	}
-	load.Family = "none" // any model may be timed
-	o, err := benchOptions(c, len(models))
-	if err != nil {
-		return err
-	}
-	for _, path := range models {
+	var engines, onnx []string
+	for _, path := range f.models {
 		if err := needFile("model", path); err != nil {
 			return err
 		}
 		if isEngine(path) {
-			return s.needGPU("bench", path)
+			engines = append(engines, path)
+		} else {
+			onnx = append(onnx, path)
 		}
 	}
-	m, done, err := s.machine()
-	if err != nil {
-		return err
-	}
-	defer done()
-	r := benchResult{Device: "cpu", Backend: m.Device.Version(), Threads: s.threads, WarmUp: o.WarmUp}
-	if r.Threads == 0 {
-		r.Threads = runtime.GOMAXPROCS(0)
-	}
-	var runs []func() error
-	for _, path := range models {
-		entry, run, free, err := s.timed(m, path, load, r.Threads)
-		if err != nil {
+	switch {
+	case f.precisions != nil && onnx == nil:
+		return usage("bench", "--precision is for ONNX models; %s is an engine, which is timed as it is", engines[0])
+	case s.device.kind == "cpu" && f.precisions != nil:
+		return usage("bench", "--precision builds engines, which run on a GPU only; without it --device cpu times %s", onnx[0])
+	case s.device.kind == "cpu" && engines != nil:
+		return usage("bench", "%s is an engine, which runs on a GPU only; --device cpu is for ONNX models", engines[0])
+	case engines != nil && onnx != nil && f.precisions == nil:
+		return usage("bench", "%s is an engine and %s is not: give --precision to time both on the GPU, or time them apart", engines[0], onnx[0])
+	case engines != nil || f.precisions != nil:
+		return s.benchOnGPU(f, place)
+	case s.device.kind == "cuda":
+		if err := s.noGPU(place); err != nil {
 			return err
 		}
-		defer free()
-		r.Models = append(r.Models, entry)
-		runs = append(runs, run)
+		return usage("bench", "--device %s times engines: give --precision fp32,fp16 to build them from %s", s.device, onnx[0])
 	}
-	show := s.progress("measure", o.Rounds, "rounds")
-	defer show.Finish()
-	o.OnRound = func(n int) { show.Set(n, 0) }
-	times, err := bench.Measure(s.ctx, runs, o)
-	if err != nil {
-		return err
-	}
-	show.Finish()
-	for i := range r.Models {
-		e := &r.Models[i]
-		for k := range times[i] {
-			times[i][k] *= 1000
-		}
-		e.Latency = stats.Summarise(times[i])
-		e.Throughput = 1000 * float64(e.Batch) / e.Latency.Mean
-		e.Speed = r.Models[0].Latency.Median / e.Latency.Median
-		if e.Latency.CV > busyCV {
-			s.log.Warn(fmt.Sprintf("the times of %s vary by %.0f %%: something else keeps the machine busy", filepath.Base(e.Model), 100*e.Latency.CV))
-		}
-	}
-	return s.print(r, func() error { return s.writeBench(r) })
+	return s.benchOnCPU(f)
 }
 
-// timed makes a model ready to run on random input. free lets go of it.
-func (s *session) timed(m *job.Machine, path string, load job.LoadOptions, threads int) (entry benchModel, run func() error, free func(), err error) {
-	d, err := job.LoadDetector(path, load)
-	if err != nil {
-		return entry, nil, nil, err
-	}
-	n, err := nn.Compile(d.Model, m.Device, nn.Options{Threads: threads, Workers: 1})
-	if err != nil {
-		return entry, nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	c, err := n.NewContext()
-	if err != nil {
-		n.Close()
-		return entry, nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	free = func() {
-		c.Close()
-		n.Close()
-	}
-	random := rand.New(rand.NewPCG(uint64(s.seed), 0))
-	pixels := make([]float32, d.Spec.Batch*3*d.Spec.Height*d.Spec.Width)
-	for i := range pixels {
-		pixels[i] = random.Float32()
-	}
-	if err := c.SetInput(d.Spec.Input, pixels); err != nil {
-		free()
-		return entry, nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	for name, values := range d.Spec.Extra {
-		if err := c.SetInput(name, values); err != nil {
-			free()
-			return entry, nil, nil, fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	entry = benchModel{Model: path, Quantized: d.Quantized, Batch: d.Spec.Batch, Height: d.Spec.Height, Width: d.Spec.Width}
-	return entry, c.Run, free, nil
-}
-
-func (s *session) writeBench(r benchResult) error {
-	threads := "1 thread"
-	if r.Threads > 1 {
-		threads = fmt.Sprintf("%d threads", r.Threads)
-	}
-	var paths []string
-	oneInput := true
+// showBench prints the report as it was asked for, and the warnings as log lines.
+func (s *session) showBench(r *bench.Report, f benchFlags) error {
 	for _, m := range r.Models {
-		paths = append(paths, m.Model)
-		oneInput = oneInput && m.Height == r.Models[0].Height && m.Width == r.Models[0].Width
-	}
-	first, titles := r.Models[0], []string{"model"}
-	about := fmt.Sprintf("batch %d", first.Batch)
-	if oneInput {
-		about += fmt.Sprintf(" of %dx%d", first.Height, first.Width)
-	} else {
-		titles = append(titles, "input")
-	}
-	head := fmt.Sprintf("on the CPU (%s, %s), %s, %s runs; milliseconds", r.Backend, threads, about, report.Count(int64(first.Latency.Count)))
-	fmt.Fprintf(s.out, "%s\n\n", strings.Join(report.Wrap(head, s.width), "\n"))
-	titles = append(titles, ">min", ">mean", ">median", ">p90", ">p95", ">p99", ">images/s")
-	if len(r.Models) > 1 {
-		titles = append(titles, ">speed")
-	}
-	t := report.NewTable(titles...)
-	simulated := false
-	names := modelTitles(paths)
-	for i, m := range r.Models {
-		row := []string{names[i]}
-		if m.Quantized {
-			row[0] += " *"
-			simulated = true
+		for _, text := range m.Warnings {
+			s.log.Warn(m.Title + ": " + text)
 		}
-		if !oneInput {
-			row = append(row, fmt.Sprintf("%dx%d", m.Height, m.Width))
+	}
+	if f.times != "" {
+		if err := atomicfile.WriteFunc(f.times, func(w io.Writer) error { return r.Times(w) }); err != nil {
+			return err
 		}
-		l := m.Latency
-		t.Add(append(row, ms(l.Min), ms(l.Mean), ms(l.Median), ms(l.P90), ms(l.P95), ms(l.P99), ms(m.Throughput), fmt.Sprintf("%.2fx", m.Speed))...)
 	}
-	if err := s.table(t); err != nil || !simulated {
-		return err
+	switch f.format {
+	case "json":
+		return report.JSON(s.out, r)
+	case "csv":
+		return r.CSV(s.out)
+	case "markdown":
+		return r.Markdown(s.out, f.top)
+	case "html":
+		return r.HTML(s.out, f.top)
 	}
-	_, err := fmt.Fprintln(s.out, "\n* INT8 simulated in float, which takes longer than float does")
-	return err
+	return r.Text(s.out, s.width, f.top)
 }
 
-// ms is a figure with three significant digits or more.
-func ms(v float64) string {
-	switch {
-	case v >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.1f", v)
+// precisionNames are what --precision takes.
+func precisionNames() []string { return []string{"fp32", "fp16", "int8", "int8+fp16"} }
+
+func parsePrecisions(list string) ([]string, error) {
+	if list == "" {
+		return nil, nil
 	}
-	return fmt.Sprintf("%.2f", v)
+	var out []string
+	seen := map[string]bool{}
+	for _, name := range strings.Split(list, ",") {
+		name = strings.ToLower(strings.TrimSpace(name))
+		known := false
+		for _, p := range precisionNames() {
+			known = known || p == name
+		}
+		if !known {
+			return nil, usage("bench", "--precision %q is not known; choose of %s", name, strings.Join(precisionNames(), ", "))
+		}
+		if !seen[name] {
+			out = append(out, name)
+		}
+		seen[name] = true
+	}
+	return out, nil
 }

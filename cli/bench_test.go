@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"trtact/internal/bench"
 	"trtact/internal/fault"
 	"trtact/internal/testenv"
 	"trtact/trt"
@@ -20,7 +21,7 @@ func TestBench(t *testing.T) {
 	if r.code != 0 {
 		t.Fatalf("exit %d: %s", r.code, r.err)
 	}
-	var got benchResult
+	var got bench.Report
 	if err := json.Unmarshal([]byte(r.out), &got); err != nil || len(got.Models) != 2 {
 		t.Fatalf("%v: %s", err, r.out)
 	}
@@ -55,6 +56,18 @@ func TestBenchBadUse(t *testing.T) {
 		{[]string{model, "--duration", "3"}, fault.CodeUsage, "expected a duration"},
 		{[]string{model, "--iterations", "3", "--duration", "3s"}, fault.CodeUsage, "exclude each other"},
 		{[]string{model, "--warmup", "-1"}, fault.CodeUsage, "--warmup -1"},
+		{[]string{model, "--warmup", "-1s"}, fault.CodeUsage, "--warmup -1s"},
+		{[]string{model, "--warmup", "some"}, fault.CodeUsage, "a number of runs, or a time"},
+		{[]string{model, "--format", "xml"}, fault.CodeUsage, "choose one of table"},
+		{[]string{model, "--format", "csv", "--json"}, fault.CodeUsage, "exclude each other"},
+		{[]string{model, "--streams", "0"}, fault.CodeUsage, "--streams 0"},
+		{[]string{model, "--top", "0"}, fault.CodeUsage, "--top 0"},
+		{[]string{model, "--keep", "x"}, fault.CodeUsage, "--keep is for --precision"},
+		{[]string{model, "--data", "x"}, fault.CodeUsage, "for --precision"},
+		{[]string{model, "--precision", "fp16", "--images", "x"}, fault.CodeUsage, "--images is for --data"},
+		{[]string{model, "--precision", "fp16,fp8"}, fault.CodeUsage, `"fp8" is not known`},
+		{[]string{model, "--precision", "fp16", "--device", "cpu"}, fault.CodeUsage, "on a GPU only"},
+		{[]string{model, "--times", filepath.Join(model, "x.csv")}, fault.CodeUsage, "--times"},
 		{[]string{model, "nowhere.onnx"}, fault.CodeBadInput, "nowhere.onnx"},
 	} {
 		r := run(t, append([]string{"bench"}, c.args...)...)

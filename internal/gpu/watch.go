@@ -99,6 +99,12 @@ type Watch struct {
 
 // Watch begins to watch a GPU. Until Stop the monitor is the watch's.
 func (m *Monitor) Watch(index int, every time.Duration) *Watch {
+	return NewWatch(func() (Moment, error) { return m.Moment(index) }, every)
+}
+
+// NewWatch is a watch of what ask answers, which is called in a goroutine of the
+// watch, at once and then every so often.
+func NewWatch(ask func() (Moment, error), every time.Duration) *Watch {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &Watch{cancel: cancel}
 	w.done.Add(1)
@@ -107,7 +113,7 @@ func (m *Monitor) Watch(index int, every time.Duration) *Watch {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
-			now, err := m.Moment(index)
+			now, err := ask()
 			if err != nil {
 				w.err = err
 				return

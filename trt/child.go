@@ -4,7 +4,6 @@ package trt
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,15 +33,12 @@ func runRequest(stdin io.Reader) error {
 		return fmt.Errorf("set the limit of core files: %w", err)
 	}
 	defaultSignals()
+	if r.Action == actionSession {
+		return serve(r, stdin) // the parent waits for an answer before it writes more
+	}
 
 	a, err := perform(r)
-	var failure *shimError
-	switch {
-	case errors.As(err, &failure):
-		a.Status, a.Error = failure.status, failure.text
-	case err != nil:
-		a.Status, a.Error = statusFailed, err.Error()
-	}
+	a.failure = failureOf(err)
 	data, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("write the answer: %w", err)

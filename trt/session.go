@@ -146,8 +146,7 @@ type LayerTime struct {
 // Inputs are the engine's inputs, with the sizes the session has them in.
 func (s *Session) Inputs() []Tensor { return s.ready.Inputs }
 
-// Outputs are the engine's outputs. A size that depends on the data is the
-// largest possible.
+// Outputs are the engine's outputs. A size that depends on the data is -1.
 func (s *Session) Outputs() []Tensor { return s.ready.Outputs }
 
 // DeviceBytes is the device memory that loading the engine and making its

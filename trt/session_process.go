@@ -180,8 +180,12 @@ func startSession(ctx context.Context, engine *Engine, shim string, places Place
 		return fail(err)
 	}
 	err = s.exchange(ctx, what, o.Timeout, func() error {
-		// The child reads JSON once, then what gob writes.
-		if err := json.NewEncoder(s.to).Encode(r); err != nil {
+		// One JSON value and no byte behind it: what follows is gob's.
+		data, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		if _, err := s.to.Write(data); err != nil {
 			return err
 		}
 		return s.decode.Decode(&s.ready)

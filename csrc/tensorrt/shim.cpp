@@ -1,5 +1,4 @@
 // The table of functions that a shim answers with: see trtact/tensorrt.h.
-#include <atomic>
 #include <cstring>
 #include <iterator>
 #include <memory>
@@ -8,29 +7,13 @@
 
 #include "failure.h"
 #include "family.h"
+#include "handles.h"
 #include "library.h"
 #include "log.h"
 #include "network.h"
 #include "trtact/tensorrt.h"
 
-namespace {
-std::atomic<int64_t> live_handles{0};
-
-struct Counted {
-  Counted() { ++live_handles; }
-  ~Counted() { --live_handles; }
-  Counted(const Counted&) = delete;
-  Counted& operator=(const Counted&) = delete;
-};
-} // namespace
-
-struct trtact_trt_library : private Counted {
-  trtact_trt_library(const std::vector<std::string>& folders, bool loader)
-      : opened(folders, loader) {}
-  trtact::Library opened;
-};
-
-struct trtact_trt_engine : private Counted {
+struct trtact_trt_engine : private trtact::Counted {
   std::unique_ptr<nvinfer1::IHostMemory> data;
   trtact::Description network;
   std::string inspection;
@@ -399,6 +382,7 @@ const trtact_trt_api table = {
     engine_layer,
     engine_inspect,
     live,
+    &runtime_table,
 };
 
 } // namespace

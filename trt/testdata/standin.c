@@ -116,7 +116,7 @@ static int64_t live(void) { return handles; }
 static const trtact_trt_api table = {
     STANDIN_ABI, sizeof table, "standin", "stand-in", {0, 0, 1}, STANDIN_FEATURES, NULL, 0,
     library_open, library_close, library_version, library_path, probe, build, engine_release,
-    engine_data, engine_io_count, engine_io, engine_layer_count, engine_layer, engine_inspect, live,
+    engine_data, engine_io_count, engine_io, engine_layer_count, engine_layer, engine_inspect, live, NULL,
 };
 
 const trtact_trt_api* trtact_trt_open(uint32_t abi) { return abi == STANDIN_ABI ? &table : NULL; }

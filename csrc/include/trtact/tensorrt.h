@@ -28,7 +28,7 @@
 extern "C" {
 #endif
 
-#define TRTACT_TRT_ABI 1u
+#define TRTACT_TRT_ABI 2u
 #define TRTACT_TRT_MAX_RANK 8
 #define TRTACT_TRT_EXPORT __attribute__((visibility("default")))
 
@@ -38,7 +38,7 @@ enum {
   TRTACT_TRT_INVALID = 2,    /* an option that makes no sense here */
   TRTACT_TRT_NO_LIBRARY = 3, /* TensorRT's libraries are missing or do not fit */
   TRTACT_TRT_NO_DEVICE = 4,  /* needs an NVIDIA GPU and driver */
-  TRTACT_TRT_BAD_MODEL = 5,  /* TensorRT's ONNX parser refused the model */
+  TRTACT_TRT_BAD_MODEL = 5,  /* TensorRT refuses the model, or the engine to load */
 };
 
 typedef struct trtact_trt_error {
@@ -146,6 +146,101 @@ typedef struct trtact_trt_library trtact_trt_library;
 /* A serialised engine with what is known of its network. */
 typedef struct trtact_trt_engine trtact_trt_engine;
 
+/* Running an engine. A session is an engine, loaded on one device, with
+ * execution contexts; each has a stream, and device and pinned host memory for
+ * every input and output. */
+typedef struct trtact_trt_session trtact_trt_session;
+
+/* The sizes of an input with dynamic dimensions. */
+typedef struct trtact_trt_shape {
+  const char* input;
+  trtact_trt_dims dims;
+} trtact_trt_shape;
+
+typedef struct trtact_trt_session_options {
+  uint32_t struct_size; /* sizeof(trtact_trt_session_options) */
+  int32_t device;       /* CUDA's number */
+  const void* engine;   /* the serialised engine */
+  size_t engine_bytes;
+  int32_t contexts; /* at least 1 */
+  int32_t profile;  /* optimisation profile */
+  /* inputs not named here take the profile's opt */
+  const trtact_trt_shape* shapes;
+  int32_t n_shapes;
+  int32_t layers;       /* 1: a context more, for profile */
+  const char* log_path; /* as in build, for all calls of the session */
+  int32_t log_level;
+} trtact_trt_session_options;
+
+typedef struct trtact_trt_time_options {
+  uint32_t struct_size; /* sizeof(trtact_trt_time_options) */
+  int32_t warm_up;      /* runs of each stream before anything is measured */
+  /* the block ends when both are reached, and at max_samples */
+  int64_t iterations; /* of all streams together */
+  double milliseconds;
+  int64_t max_samples;
+  int32_t streams;      /* contexts that run at the same time */
+  int32_t in_flight;    /* runs enqueued on a stream at most, at least 1 */
+  int32_t graph;        /* 1: launch the network as a CUDA graph */
+  int32_t no_transfers; /* 1: inputs and outputs stay on the device */
+  int32_t spin;         /* 1: wait by asking the device all the time */
+} trtact_trt_time_options;
+
+/* One run, in milliseconds. start: when the host began to enqueue it, since the
+ * block began; enqueue: host time of handing over the network; the rest are the
+ * device's times: copies to it, the network, copies from it, and from the
+ * beginning of the first to the end of the last. */
+typedef struct trtact_trt_sample {
+  double start, enqueue, h2d, gpu, d2h, end_to_end;
+} trtact_trt_sample;
+
+/* Belongs to the session, until its next call. */
+typedef struct trtact_trt_block {
+  const trtact_trt_sample* samples; /* by stream, then in their order */
+  int64_t count;
+  double wall; /* milliseconds from the first start to the last end */
+  int32_t graphed;
+  const char* note; /* why there is no graph though asked for, or "" */
+} trtact_trt_block;
+
+/* What a layer of the engine takes, in milliseconds, the mean over the runs. */
+typedef struct trtact_trt_layer_time {
+  const char* name;
+  double milliseconds;
+} trtact_trt_layer_time;
+
+typedef struct trtact_trt_runtime_api {
+  uint32_t table_size; /* sizeof(trtact_trt_runtime_api) */
+
+  /* Loads an engine. BAD_MODEL: TensorRT refuses it; NO_DEVICE: there is no GPU
+   * or driver; INVALID: device, profile or shapes do not fit. */
+  int32_t (*open)(trtact_trt_library*, const trtact_trt_session_options*,
+                  trtact_trt_session** out, trtact_trt_error*);
+  void (*close)(trtact_trt_session*);
+
+  /* Inputs, then outputs, with the sizes of this session. A size that depends
+   * on the data is -1 before run, then what it was; the memory has room for any. */
+  int32_t (*io_count)(const trtact_trt_session*);
+  void (*io)(const trtact_trt_session*, int32_t i, trtact_trt_io* out);
+  /* The pinned host memory of an input, to be written, or of an output, to be
+   * read after run; bytes is its size. */
+  void* (*memory)(trtact_trt_session*, int32_t i, size_t* bytes);
+  /* device memory that loading and the contexts took */
+  uint64_t (*device_bytes)(const trtact_trt_session*);
+
+  /* Copies the inputs to the device, runs, copies the outputs back, waits. */
+  int32_t (*run)(trtact_trt_session*, trtact_trt_error*);
+  /* Runs on the present inputs again and again. */
+  int32_t (*time)(trtact_trt_session*, const trtact_trt_time_options*, trtact_trt_block* out,
+                  trtact_trt_error*);
+  /* Runs on the present inputs with TensorRT's profiler. The list, in the order
+   * of execution, belongs to the session until its next call. */
+  int32_t (*profile)(trtact_trt_session*, int32_t iterations,
+                     const trtact_trt_layer_time** out, int32_t* count, trtact_trt_error*);
+  /* The engine inspector's account as JSON; belongs to the session. */
+  int32_t (*inspect)(trtact_trt_session*, const char** json, trtact_trt_error*);
+} trtact_trt_runtime_api;
+
 typedef struct trtact_trt_api {
   uint32_t abi;        /* TRTACT_TRT_ABI */
   uint32_t table_size; /* sizeof(trtact_trt_api) */
@@ -182,8 +277,10 @@ typedef struct trtact_trt_api {
   int32_t (*engine_inspect)(trtact_trt_library*, trtact_trt_engine*, const char** json,
                             trtact_trt_error*);
 
-  /* libraries and engines now alive, for leak tests */
+  /* libraries, engines and sessions now alive, for leak tests */
   int64_t (*live)(void);
+
+  const trtact_trt_runtime_api* runtime; /* NULL: the shim cannot run engines */
 } trtact_trt_api;
 
 /* NULL when abi is not the shim's own. The table is static. */

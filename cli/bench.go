@@ -243,7 +243,7 @@ func (s *session) showBench(r *bench.Report, f benchFlags) error {
 	case "markdown":
 		return r.Markdown(s.out, f.top)
 	case "html":
-		return r.HTML(s.out, f.top)
+		return r.HTML(s.out, f.top, "trtact "+Version)
 	}
 	return r.Text(s.out, s.width, f.top)
 }

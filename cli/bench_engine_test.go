@@ -213,7 +213,7 @@ func TestBenchEngineFormats(t *testing.T) {
 		{"table", []string{"on NVIDIA A10 (TensorRT 10.6.0, driver 550.54.15, compute", "batch\n1 of 640x640, no transfers", "b.engine  1.000 ±0.000", "2.00 ±0.00x", "the GPU meanwhile", "1410"}},
 		{"markdown", []string{"# Benchmark", "| b.engine | 1.000 ±0.000 |"}},
 		{"csv", []string{"model,device,precision", ",gpu,100,1,1,1,1,1,"}},
-		{"html", []string{"<!DOCTYPE html>", "<td>b.engine</td>"}},
+		{"html", []string{"<!DOCTYPE html>", "b.engine</td>"}},
 		{"json", []string{`"gpu_ms"`}},
 	} {
 		r := benchOn(t, oneGPU(), a, b, "--duration", "100ms", "--warmup", "1", "--no-transfers", "--format", c.format, "-q")

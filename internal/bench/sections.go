@@ -17,9 +17,18 @@ import (
 // begins with ">" stands right.
 type section struct {
 	title   string
+	about   string // behind the title
 	columns []string
 	rows    [][]string
 	note    string
+}
+
+// heading is the title with what stands behind it.
+func (s section) heading() string {
+	if s.about == "" {
+		return s.title
+	}
+	return s.title + ": " + s.about
 }
 
 // headline says what ran where and how.
@@ -187,9 +196,7 @@ func (r *Report) parts(m *Model) section {
 	if m.DeviceBytes > 0 {
 		about = append(about, report.Bytes(m.DeviceBytes)+" on the GPU")
 	}
-	if len(about) > 0 {
-		s.title += ": " + strings.Join(about, ", ")
-	}
+	s.about = strings.Join(about, ", ")
 	for _, p := range []struct {
 		name string
 		of   *stats.Summary
@@ -255,9 +262,9 @@ func slowed(list []gpu.Slowdown) string {
 // layerTable is the slowest layers of an engine.
 func (m *Model) layerTable(top int) section {
 	shown := m.Layers[:min(top, len(m.Layers))]
-	s := section{title: fmt.Sprintf("%s: the %d slowest of %d layers", m.Title, len(shown), len(m.Layers)), columns: []string{">ms", ">share", "ONNX nodes"}}
+	s := section{title: "layers of " + m.Title, about: fmt.Sprintf("the %d slowest of %d", len(shown), len(m.Layers)), columns: []string{">ms", ">share", "ONNX nodes"}}
 	if len(shown) == len(m.Layers) {
-		s.title = fmt.Sprintf("%s: its %d layers", m.Title, len(shown))
+		s.about = fmt.Sprintf("all %d", len(shown))
 	}
 	sum := 0.0
 	for _, l := range shown {

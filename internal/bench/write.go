@@ -1,10 +1,8 @@
 package bench
 
 import (
-	_ "embed"
 	"encoding/csv"
 	"fmt"
-	"html/template"
 	"io"
 	"strconv"
 	"strings"
@@ -26,7 +24,7 @@ func (r *Report) Text(w io.Writer, width, layers int) error {
 	for _, s := range r.sections(layers) {
 		out.WriteString("\n")
 		if s.title != "" {
-			line(s.title)
+			line(s.heading())
 		}
 		t := report.NewTable(s.columns...)
 		for _, row := range s.rows {
@@ -52,7 +50,7 @@ func (r *Report) Markdown(w io.Writer, layers int) error {
 	for _, s := range r.sections(layers) {
 		out.WriteString("\n")
 		if s.title != "" {
-			out.WriteString("## " + cell.Replace(s.title) + "\n\n")
+			out.WriteString("## " + cell.Replace(s.heading()) + "\n\n")
 		}
 		rule := "|"
 		out.WriteString("|")
@@ -156,30 +154,4 @@ func (r *Report) Times(w io.Writer) error {
 	}
 	c.Flush()
 	return c.Error()
-}
-
-//go:embed page.html
-var pageText string
-
-// HTML writes the report as one page that needs nothing else.
-func (r *Report) HTML(w io.Writer, layers int) error {
-	page, err := template.New("page").Parse(pageText)
-	if err != nil {
-		return err
-	}
-	type table struct {
-		Title, Note string
-		Columns     []report.Column
-		Rows        [][]string
-	}
-	data := struct {
-		Headline string
-		Tables   []table
-		Warnings []string
-		Plots    []plot
-	}{Headline: r.headline(), Warnings: r.remarks(), Plots: r.plots()}
-	for _, s := range r.sections(layers) {
-		data.Tables = append(data.Tables, table{s.title, s.note, report.NewTable(s.columns...).Columns, s.rows})
-	}
-	return page.Execute(w, data)
 }

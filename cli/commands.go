@@ -18,6 +18,7 @@ func (s *session) commands() []*urfave.Command {
 		s.buildCommand(),
 		s.compressCommand(),
 		s.calibrateCommand(),
+		s.analyzeCommand(),
 		s.evalCommand(),
 		s.detectCommand(),
 		s.runCommand(),

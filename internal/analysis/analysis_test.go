@@ -288,6 +288,51 @@ func TestCumulativeIsThatOfWholeRuns(t *testing.T) {
 	}
 }
 
+func TestAloneIsTheWholeModel(t *testing.T) {
+	m, heads := detectorLike(t)
+	samples := samplesFor(2)
+	s := subjectFor(t, m, heads, samples)
+	list, err := s.Sensitivities(context.Background(), samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range list {
+		alone, err := s.Alone(l.Node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(alone.Graph.Outputs) != 2 || alone.Graph.Outputs[0].Name != "out" {
+			t.Fatalf("outputs %v", alone.Graph.Outputs)
+		}
+		p, err := s.prepare()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.record(context.Background(), alone, samples, heads)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted, err := p.record(context.Background(), m, samples, heads)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs []float64
+		for _, h := range heads {
+			var a, b []float32
+			for i := range samples {
+				a, b = append(a, got[i][h].Floats()...), append(b, wanted[i][h].Floats()...)
+			}
+			errs = append(errs, squaresOf(a, b).relative())
+		}
+		if !closeTo(errs, l.Error.Heads) {
+			t.Errorf("%s: alone in the whole model %v, tested %v", l.Node, errs, l.Error.Heads)
+		}
+	}
+	if _, err := s.Alone("nobody"); err == nil {
+		t.Error("a node that is not there was quantised")
+	}
+}
+
 func TestLittleMemoryGivesTheSame(t *testing.T) {
 	m, heads := detectorLike(t)
 	samples := samplesFor(4)

@@ -42,12 +42,17 @@ func unitsOf(g *onnx.Graph, p *calib.Plan) []Unit {
 	}
 	for _, w := range p.Weights {
 		for _, name := range w.Nodes {
-			add(name).Weight = w.Tensor
+			if nodes[name] != nil {
+				add(name).Weight = w.Tensor
+			}
 		}
 	}
 	for _, s := range p.Sites {
 		for _, c := range s.Consumers {
 			owners := []string{c}
+			if nodes[c] == nil { // Apply says so
+				continue
+			}
 			if nodes[c].Op == "Pad" {
 				owners = nil
 				for _, reader := range index.Consumers[nodes[c].Output(0)] {

@@ -15,25 +15,25 @@ import (
 // the job of `trtact build`, and lists them with the engines of the command line
 // in its order. free removes what --keep does not keep.
 func (s *session) buildPrecisions(f benchFlags, found benchedGPU) (engines []benchedEngine, free func(), err error) {
-	dir, free := f.keep, func() {}
+	if err := s.checkPrecisions(f); err != nil {
+		return nil, nil, err
+	}
+	dir, remove := f.keep, func() {}
 	if dir != "" {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return nil, nil, usage("bench", "--keep %s: %v", dir, cause(err))
+		if err := needOutputDir("bench", "--keep", dir); err != nil {
+			return nil, nil, err
 		}
 	} else {
 		if dir, err = os.MkdirTemp("", "trtact-bench-*"); err != nil {
 			return nil, nil, err
 		}
-		free = func() { os.RemoveAll(dir) }
+		remove = func() { os.RemoveAll(dir) }
 	}
 	defer func() {
 		if err != nil {
-			free()
+			remove()
 		}
 	}()
-	if err := s.checkPrecisions(f); err != nil {
-		return nil, nil, err
-	}
 	options, err := s.engineOptions(f, found)
 	if err != nil {
 		return nil, nil, err
@@ -77,7 +77,7 @@ func (s *session) buildPrecisions(f benchFlags, found benchedGPU) (engines []ben
 			engines = append(engines, e)
 		}
 	}
-	return engines, free, nil
+	return engines, remove, nil
 }
 
 // checkPrecisions looks for what is missing before anything is built.

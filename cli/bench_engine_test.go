@@ -32,7 +32,8 @@ type fakeMachine struct {
 	opened []trt.SessionOptions
 	turns  []trt.TimeOptions
 	looked []int // GPUs that were watched
-	open   int   // sessions
+	onTurn func(n int)
+	open   int // sessions
 }
 
 func (m *fakeMachine) place() benchPlace {
@@ -86,6 +87,9 @@ type fakeEngine struct {
 
 func (e *fakeEngine) Time(_ context.Context, o trt.TimeOptions) (trt.Block, error) {
 	e.m.turns = append(e.m.turns, o)
+	if e.m.onTurn != nil {
+		e.m.onTurn(len(e.m.turns))
+	}
 	time.Sleep(2 * time.Millisecond) // long enough for a look at the clocks
 	var b trt.Block
 	for len(b.Samples) < max(5, o.Iterations) {
@@ -137,9 +141,14 @@ func fixedInput() trt.Tensor {
 // benchOn runs `trtact bench` on a machine of the test's own.
 func benchOn(t *testing.T, m *fakeMachine, args ...string) ran {
 	t.Helper()
+	return benchOnContext(t, context.Background(), m, args...)
+}
+
+func benchOnContext(t *testing.T, ctx context.Context, m *fakeMachine, args ...string) ran {
+	t.Helper()
 	var out, errs bytes.Buffer
 	getenv := func(string) string { return "" }
-	s := &session{ctx: context.Background(), out: &out, in: strings.NewReader(""), screen: report.NewScreen(&errs, getenv), width: 80}
+	s := &session{ctx: ctx, out: &out, in: strings.NewReader(""), screen: report.NewScreen(&errs, getenv), width: 80}
 	app := s.app()
 	app.Command("bench").Action = func(c *urfave.Context) error { return s.bench(c, m.place()) }
 	code := 0
@@ -348,5 +357,23 @@ func TestBenchWatchesTheRightGPU(t *testing.T) {
 		if c.want >= 0 && !watched || c.want < 0 && (len(c.m.looked) > 0 || got.ActivityProblem == "" || !strings.Contains(r.err, "not watched")) {
 			t.Errorf("%s: watched %v, problem %q, %s", c.name, c.m.looked, got.ActivityProblem, r.err)
 		}
+	}
+}
+
+func TestBenchInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	m := oneGPU()
+	m.onTurn = func(n int) {
+		if n == 5 {
+			cancel()
+		}
+	}
+	times := filepath.Join(t.TempDir(), "times.csv")
+	r := benchOnContext(t, ctx, m, engineOf(t, "e.engine", 100, fixedInput()), "--times", times, "-q")
+	if r.code != fault.CodeInterrupted || r.out != "" || r.err != "trtact: interrupted\n" || len(m.turns) != 5 {
+		t.Errorf("exit %d, %q, %q after %d turns", r.code, r.out, r.err, len(m.turns))
+	}
+	if _, err := os.Stat(times); err == nil {
+		t.Error("times of an interrupted benchmark were written")
 	}
 }

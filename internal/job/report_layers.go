@@ -116,7 +116,7 @@ func (a *Analysis) sections() []page.Section {
 			Blocks: []page.Block{{Charts: pairs}}},
 		{ID: "spread", Title: "Range of weights and activations",
 			Text:   "Boxes hold the middle half of the values, whiskers reach 1.5 times as far, dots are the extremes; each tensor is divided by its largest magnitude. A box that is a thin line belongs to a tensor whose range is made by few values.",
-			Blocks: []page.Block{{Charts: []page.Chart{a.weightBoxes(), a.inputBoxes()}}}},
+			Blocks: []page.Block{{Charts: []page.Chart{a.weightBoxes()}}, {Charts: []page.Chart{a.inputBoxes()}}}},
 		{ID: "layers", Title: "All layers", Blocks: []page.Block{{Table: a.layerTable()}}},
 		{ID: "float", Title: "Layers that stay float", Blocks: a.floatBlocks()},
 	}
@@ -217,10 +217,10 @@ func (a *Analysis) layerTable() *page.Table {
 	if accuracy {
 		t.Columns = append(t.Columns, page.Column{Title: "mAP alone", Right: true})
 	}
-	t.Columns = append(t.Columns, page.Column{Title: "what is odd", Wide: true})
 	worst := a.Layers[0].Error.Mean
 	for i, l := range a.Layers {
 		row := page.Texts(fmt.Sprint(i+1), l.Node, l.Op)
+		row[1].Note = l.Words()
 		bar := 0.0
 		if worst > 0 {
 			bar = l.Error.Mean / worst
@@ -249,7 +249,7 @@ func (a *Analysis) layerTable() *page.Table {
 			}
 			row = append(row, page.Cell{Text: text})
 		}
-		t.Rows = append(t.Rows, append(row, page.Cell{Text: l.Words()}))
+		t.Rows = append(t.Rows, row)
 	}
 	return t
 }

@@ -10,6 +10,8 @@ import (
 	"html/template"
 	"image/color"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -92,7 +94,25 @@ func (c Chart) svg() (template.HTML, error) {
 		return "", fmt.Errorf("draw %q: no drawing came out", c.Title)
 	}
 	head := fmt.Sprintf(`<svg viewBox="0 0 %.6g %.6g" role="img" aria-label="%s">`, c.width.Points(), c.height.Points(), html.EscapeString(clean(c.Title)))
-	return template.HTML(head + variables.Replace(inside)), nil
+	return template.HTML(head + variables.Replace(fitTexts(inside))), nil
+}
+
+// fitTexts gives every text the width that the drawing has reckoned with, whichever font
+// the reader's machine has.
+func fitTexts(drawing string) string {
+	text := regexp.MustCompile(`(?s)<text ([^>]*font-size:([0-9.]+)px[^>]*)>([^<]*)</text>`)
+	return text.ReplaceAllStringFunc(drawing, func(element string) string {
+		m := text.FindStringSubmatch(element)
+		size, err := strconv.ParseFloat(m[2], 64)
+		words := html.UnescapeString(m[3])
+		if err != nil || strings.TrimSpace(words) == "" {
+			return element
+		}
+		f := sans(vg.Points(size))
+		face := font.DefaultCache.Lookup(f, f.Size)
+		width := face.Width(words)
+		return fmt.Sprintf(`<text %s textLength="%.4g" lengthAdjust="spacingAndGlyphs">%s</text>`, m[1], width.Points(), m[3])
+	})
 }
 
 // PNG writes the chart as a picture.

@@ -267,6 +267,14 @@ func Boxes(title, axis string, boxes []Box) Chart {
 		}
 		p.Y.Tick.Label.Color = t.ink
 		p.Y.Min, p.Y.Max = -0.7, float64(len(boxes))-0.3
+		if len(boxes) > 0 { // with room for the dots at both ends
+			p.X.Min, p.X.Max = boxes[0].Min, boxes[0].Max
+			for _, b := range boxes {
+				p.X.Min, p.X.Max = min(p.X.Min, b.Min), max(p.X.Max, b.Max)
+			}
+			room := 0.03 * (p.X.Max - p.X.Min)
+			p.X.Min, p.X.Max = p.X.Min-room, p.X.Max+room
+		}
 		p.X.Tick.Marker = plot.TickerFunc(fewTicks)
 		return p, nil
 	}}

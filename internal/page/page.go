@@ -89,8 +89,10 @@ type Column struct {
 type Cell struct {
 	Text string
 	Tone Tone
-	// Bar is the length of a bar behind the text, in 0..1.
+	// Bar is the length of a bar below the text, in 0..1.
 	Bar float64
+	// Note is a smaller text below.
+	Note string
 }
 
 // Fact is a name and its value.

@@ -34,8 +34,9 @@ first; a model that has Q/DQ nodes already is built as it is. With --val the ave
 is measured before and after.
 
 Writes OUT.engine with its sidecar OUT.engine.json, the quantised model OUT.onnx, the plan
-OUT.plan.json (what is quantised and why, to read and to edit) and OUT.result.json. Where no
-TensorRT can build an engine, everything else is written and the exit code is 3.
+OUT.plan.json (what is quantised and why, to read and to edit), OUT.report.html (a page with all
+figures, the layers that lose accuracy and pictures) and OUT.result.json. Where no TensorRT can
+build an engine, everything else is written and the exit code is 3.
 
 Examples:
 trtact build yolov8n.onnx --int8 --data pictures/
@@ -61,7 +62,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.StringFlag{Name: "log", Category: flagsEngine, Usage: "`FILE` to add TensorRT's messages to"},
 			&urfave.StringFlag{Name: "plan", Category: flagsCalibration, Usage: "`FILE` with a plan to obey instead of calibrating"},
 			&urfave.StringFlag{Name: "work", Category: flagsCalibration, Usage: "`DIR` that keeps the calibration; a second run takes it from there"},
-			&urfave.StringFlag{Name: "report", Category: flagsCalibration, Usage: "`DIR` for result.json (default: OUT.result.json by the engine)"},
+			&urfave.StringFlag{Name: "report", Category: flagsCalibration, Usage: "`DIR` for report.html and result.json (default: OUT.report.html and OUT.result.json by the engine)"},
 			&urfave.StringFlag{Name: "config", Category: flagsTraining, Usage: "`FILE` with a configuration (see compress); flags win"},
 			&urfave.StringFlag{Name: "qat", Category: flagsTraining, Value: string(job.DistilAuto), Usage: "`WHEN` to train the quantised model: auto, on, off; auto when it loses more than --max-drop without"},
 			&urfave.Float64Flag{Name: "max-drop", Category: flagsTraining, Usage: fmt.Sprintf("`LOSS` that needs no training: points of mAP with --val (default: %g), else percent of error at the nodes (default: %g)", job.DefaultMaxDrop, job.DefaultMaxNodeError)},
@@ -252,7 +253,7 @@ func (s *session) writeBuild(r *job.Result) error {
 	}
 	files := report.NewTable("written", "")
 	for _, f := range []struct{ what, path string }{
-		{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan", r.Files.Plan}, {"all figures", r.Files.Result},
+		{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan", r.Files.Plan}, {"report", r.Files.Report}, {"all figures", r.Files.Result},
 	} {
 		if f.path != "" {
 			files.Add(f.what, f.path)
@@ -395,7 +396,7 @@ func floatText(skipped []calib.Skip) string {
 // laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job.
 func laps(spent map[string]float64) string {
 	var parts []string
-	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "distil", "eval_int8", "build", "build_float", "total"} {
+	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "distil", "eval_int8", "build", "build_float", "report", "total"} {
 		if v, ok := spent[name]; ok {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+report.Duration(seconds(v)))
 		}

@@ -67,6 +67,8 @@ type building struct {
 	in     inputs
 	meter  *meter    // nil: accuracy is not measured
 	float  *measured // the model as it came
+	// untrained is the form that quantising alone gave; nil where there is none.
+	untrained *candidate
 	// diverged is the error of a training that went astray. Its best state up to then
 	// is as good a result as any.
 	diverged error
@@ -103,7 +105,9 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 		}
 	}
 	b.r.PeakRSS = peakRSS()
-	b.r.lap("total", started)
+	if err := b.writeReport(ctx, started); err != nil {
+		return nil, err
+	}
 	if err := b.r.Write(b.r.Files.Result); err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func (o BuildOptions) beside(ext string) string {
 
 // check looks at where the files are to go before the work begins.
 func (o BuildOptions) check() error {
-	paths := []string{o.resultPath()}
+	paths := []string{o.resultPath(), o.reportPath()}
 	if !o.NoEngine {
 		paths = append(paths, o.enginePath(), trt.SidecarPath(o.enginePath()))
 	}

@@ -46,6 +46,7 @@ func (b *building) ptq(ctx context.Context) (*candidate, error) {
 		return nil, err
 	}
 	c := &candidate{model: b.single.Model, plan: plan, nodeError: b.r.PTQ.NodeError}
+	b.untrained = c
 	b.r.lap("calibrate", start)
 	if b.meter == nil {
 		return c, nil

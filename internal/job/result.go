@@ -53,7 +53,8 @@ type Files struct {
 	FloatEngine string `json:"engine_float,omitempty"`
 	ONNX        string `json:"onnx,omitempty"`
 	Plan        string `json:"plan,omitempty"`
-	Result      string `json:"result"` // this, as a file
+	Report      string `json:"report,omitempty"` // the page
+	Result      string `json:"result"`           // this, as a file
 }
 
 // Quantization sums up the plan.

@@ -1,0 +1,426 @@
+// report.html of a build: what it reached, beside what others have published, which
+// layers lose accuracy, what training did, pictures, and how it was run.
+
+package job
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"trtact/internal/atomicfile"
+	"trtact/internal/page"
+	"trtact/internal/report"
+)
+
+// reportSamples is on how many pictures a build tests layers at most: the report shows
+// where to look; the analyze command measures.
+const reportSamples = 8
+
+// reportPath is where the page of a build goes.
+func (o BuildOptions) reportPath() string {
+	switch {
+	case o.Report != "":
+		return filepath.Join(o.Report, "report.html")
+	case o.SaveDir != "":
+		return filepath.Join(o.SaveDir, "report.html")
+	}
+	return o.beside(".report.html")
+}
+
+// writeReport makes the page. What cannot be found out for it is left out with a
+// warning: the build itself has succeeded by then.
+func (b *building) writeReport(ctx context.Context, started time.Time) error {
+	since := time.Now()
+	r := buildReport{Result: b.r, options: b.o}
+	if c := b.untrained; c != nil && b.in.samples != nil {
+		a := &Analysis{Model: b.r.Model, Seconds: map[string]float64{}}
+		o := AnalyzeOptions{Samples: reportSamples, Precision: DefaultPrecision}
+		if err := b.m.analyze(ctx, b.single, c.plan, b.in, o, "", a); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			slog.Warn("the report has no analysis of layers: " + err.Error())
+		} else {
+			r.analysis = a
+		}
+	}
+	if b.r.Files.ONNX != "" {
+		var err error
+		if r.pairs, err = b.disagreements(ctx); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			slog.Warn("the report has no pictures: " + err.Error())
+		}
+	}
+	b.r.lap("report", since)
+	b.r.lap("total", started)
+	path := b.o.reportPath()
+	if err := atomicfile.WriteFunc(path, func(w io.Writer) error { return r.page().Write(w) }); err != nil {
+		return err
+	}
+	b.r.Files.Report = path
+	return nil
+}
+
+// buildReport is what the page is made from.
+type buildReport struct {
+	*Result
+	options  BuildOptions
+	analysis *Analysis   // nil: not known
+	pairs    []page.Pair // pictures, float beside INT8
+}
+
+func (r buildReport) page() page.Page {
+	p := page.Page{Title: filepath.Base(r.Model.Path), Kind: "INT8 report", Lead: r.lead(), Tiles: r.tiles(), Made: made(r.Program)}
+	if r.Files.ONNX == "" && r.Engine != nil {
+		p.Kind = "Engine report"
+	}
+	p.Sections = []page.Section{
+		{ID: "summary", Title: "Float and INT8", Blocks: r.summary()},
+		{ID: "pictures", Title: "Where they disagree most", Text: r.pictureText(), Blocks: r.pictures()},
+	}
+	if r.analysis != nil {
+		p.Sections = append(p.Sections, r.analysis.sections()...)
+	}
+	p.Sections = append(p.Sections,
+		page.Section{ID: "training", Title: "Training", Text: r.trainingText(), Blocks: r.training()},
+		page.Section{ID: "heads", Title: "Error at the heads", Text: "Relative L2 distance of the result from the float model, at the last layers with weights.", Blocks: r.heads()},
+		page.Section{ID: "engine", Title: "Engine", Blocks: r.engine()},
+		page.Section{ID: "sizes", Title: "Weights, layer by layer", Blocks: r.sizes()},
+		page.Section{ID: "run", Title: "This run", Blocks: r.run()},
+	)
+	return p
+}
+
+// points is a difference of mAP in points: "-0.12".
+func points(from, to *Figures) string {
+	if from == nil || to == nil {
+		return ""
+	}
+	return fmt.Sprintf("%+.2f", 100*(to.MAP-from.MAP))
+}
+
+func (r buildReport) lead() string {
+	var parts []string
+	if f, q := r.Accuracy.Float, r.Accuracy.INT8; f != nil && q != nil && q != f {
+		parts = append(parts, fmt.Sprintf("mAP goes from %.2f to %.2f (%s points) on %d pictures.", 100*f.MAP, 100*q.MAP, points(f, q), r.Accuracy.Images))
+	}
+	if s := r.Size; s.WeightsInt8 > 0 && s.WeightsFloat > 0 {
+		parts = append(parts, fmt.Sprintf("The weights take %.0f %% of their size.", 100*float64(s.WeightsInt8)/float64(s.WeightsFloat)))
+	}
+	if r.analysis != nil {
+		parts = append(parts, r.analysis.lead())
+	}
+	return strings.Join(parts, " ")
+}
+
+func (r buildReport) tiles() []page.Tile {
+	var tiles []page.Tile
+	if q := r.Accuracy.INT8; q != nil {
+		t := page.Tile{Label: "mAP, INT8", Value: fmt.Sprintf("%.2f", 100*q.MAP)}
+		if f := r.Accuracy.Float; f != nil {
+			t.Note = fmt.Sprintf("float %.2f", 100*f.MAP)
+		}
+		tiles = append(tiles, t)
+	}
+	if f, q := r.Accuracy.Float, r.Accuracy.INT8; f != nil && q != nil {
+		t := page.Tile{Label: "change of mAP", Value: points(f, q), Note: "points"}
+		if q.MAP < f.MAP-DefaultMaxDrop/100 {
+			t.Tone = page.Bad
+		} else {
+			t.Tone = page.Good
+		}
+		tiles = append(tiles, t)
+	}
+	if s := r.Size; s.WeightsInt8 > 0 {
+		tiles = append(tiles, page.Tile{Label: "weights", Value: report.Bytes(s.WeightsInt8), Note: "float " + report.Bytes(s.WeightsFloat)})
+	}
+	if r.Quantization.Layers > 0 {
+		tiles = append(tiles, page.Tile{Label: "layers in INT8", Value: fmt.Sprint(r.Quantization.Layers), Note: fmt.Sprintf("%d stay float", len(r.Quantization.Skipped))})
+	}
+	if r.Engine != nil {
+		tiles = append(tiles, page.Tile{Label: "engine", Value: report.Bytes(r.Size.Engine), Note: r.Engine.Backend + " " + r.Engine.Version})
+	}
+	if v := r.Seconds["total"]; v > 0 {
+		tiles = append(tiles, page.Tile{Label: "time", Value: duration(v)})
+	}
+	return tiles
+}
+
+func duration(seconds float64) string {
+	return report.Duration(time.Duration(seconds * float64(time.Second)))
+}
+
+// summary is the table of figures, and the published ones beside it.
+func (r buildReport) summary() []page.Block {
+	t := &page.Table{Columns: []page.Column{{Title: ""}, {Title: "float", Right: true}, {Title: "INT8, untrained", Right: true}, {Title: "INT8", Right: true}, {Title: "change", Right: true}}}
+	a := r.Accuracy
+	accuracy := func(name string, of func(*Figures) float64) {
+		text := func(f *Figures) string {
+			if f == nil {
+				return ""
+			}
+			return fmt.Sprintf("%.2f", 100*of(f))
+		}
+		if a.Float == nil && a.INT8 == nil {
+			return
+		}
+		change := page.Cell{}
+		if a.Float != nil && a.INT8 != nil {
+			d := of(a.INT8) - of(a.Float)
+			change.Text = fmt.Sprintf("%+.2f", 100*d)
+			if d < -DefaultMaxDrop/100 {
+				change.Tone = page.Bad
+			}
+		}
+		t.Rows = append(t.Rows, append(page.Texts(name, text(a.Float), text(a.PTQ), text(a.INT8)), change))
+	}
+	accuracy("mAP, %", func(f *Figures) float64 { return f.MAP })
+	accuracy("mAP50, %", func(f *Figures) float64 { return f.MAP50 })
+	if c := a.Command; c != nil {
+		text := func(v *float64) string {
+			if v == nil {
+				return ""
+			}
+			return fmt.Sprintf("%.5g", *v)
+		}
+		t.Rows = append(t.Rows, page.Texts("metric of the command", text(c.Float), text(c.PTQ), text(c.INT8)))
+	}
+	size := func(name string, float, int8 int64) {
+		if float > 0 && int8 > 0 {
+			t.Rows = append(t.Rows, page.Texts(name, report.Bytes(float), "", report.Bytes(int8), fmt.Sprintf("%+.0f %%", 100*(float64(int8)/float64(float)-1))))
+		}
+	}
+	size("weights", r.Size.WeightsFloat, r.Size.WeightsInt8)
+	size("ONNX file", r.Size.ONNXFloat, r.Size.ONNXInt8)
+	if r.Size.EngineFloat == 0 && r.Size.Engine > 0 {
+		t.Rows = append(t.Rows, page.Texts("engine", "", "", report.Bytes(r.Size.Engine)))
+	}
+	size("engine", r.Size.EngineFloat, r.Size.Engine)
+	if len(t.Rows) == 0 {
+		return nil
+	}
+	if a.Images > 0 {
+		t.Caption = fmt.Sprintf("Measured on %d labelled pictures. INT8 is the Q/DQ model, computed as an engine computes it.", a.Images)
+	}
+	blocks := []page.Block{{Table: t}}
+	if a.Float != nil && a.INT8 != nil {
+		blocks = append(blocks, page.Block{Table: publishedTable()})
+	}
+	return blocks
+}
+
+func (r buildReport) pictures() []page.Block {
+	if len(r.pairs) == 0 {
+		return nil
+	}
+	return []page.Block{{Pairs: r.pairs}}
+}
+
+func (r buildReport) pictureText() string {
+	return fmt.Sprintf("Of the first %d pictures, those on which the float model and INT8 find the most different things, largest difference first. Boxes from a score of %.2f on.", comparedPictures, shownScore)
+}
+
+func (r buildReport) trainingText() string {
+	if r.QAT == nil {
+		return ""
+	}
+	text := r.QAT.Reason
+	if text != "" {
+		text = strings.ToUpper(text[:1]) + text[1:] + "."
+	}
+	if r.QAT.Trained {
+		kept := "The trained model was kept."
+		if r.QAT.Kept == KeptPTQ {
+			kept = "It was no better than the untrained one, which was kept."
+		}
+		text += " " + kept
+	}
+	return text
+}
+
+// training is facts and curves.
+func (r buildReport) training() []page.Block {
+	q := r.QAT
+	if q == nil || !q.Trained {
+		return nil
+	}
+	facts := []page.Fact{
+		{Name: "steps", Value: fmt.Sprintf("%s of %d pictures", report.Count(int64(q.Iterations)), q.Batch)},
+		{Name: "time", Value: fmt.Sprintf("%s, %.3g pictures/s", duration(q.Seconds), q.ImagesPerSecond)},
+		{Name: "parameters trained", Value: report.Count(int64(q.Parameters))},
+		{Name: "ended by", Value: q.StoppedBy}, {Name: "best at step", Value: fmt.Sprint(q.BestStep)},
+	}
+	if q.Problem != "" {
+		facts = append(facts, page.Fact{Name: "problem", Value: q.Problem})
+	}
+	var charts []page.Chart
+	if len(q.Loss) > 0 {
+		loss := page.Curve{Name: "loss", Kind: page.INT8}
+		above := page.Curve{Name: "above the least possible", Kind: page.Float}
+		same := true
+		for _, p := range q.Loss {
+			loss.X, loss.Y = append(loss.X, float64(p.Step)), append(loss.Y, p.Loss)
+			above.X, above.Y = append(above.X, float64(p.Step)), append(above.Y, p.AboveFloor)
+			same = same && p.Loss == p.AboveFloor
+		}
+		curves := []page.Curve{loss}
+		if !same {
+			curves = append(curves, above)
+		}
+		charts = append(charts, page.Lines("Loss", page.LineOptions{XLabel: "step", YLabel: "distance to the float model", Log: true}, curves...))
+	}
+	if len(q.Metric) > 0 {
+		title, label, factor := "Loss on held-out pictures", "loss", 1.0
+		if q.Judge == "metric" && r.Accuracy.Command == nil {
+			title, label, factor = "mAP during training", "mAP, %", 100
+		} else if q.Judge == "metric" {
+			title, label = "Metric during training", "metric"
+		}
+		metric := page.Curve{Name: "INT8", Kind: page.INT8, Points: true}
+		for _, p := range q.Metric {
+			metric.X, metric.Y = append(metric.X, float64(p.Step)), append(metric.Y, factor*p.Value)
+		}
+		curves := []page.Curve{metric}
+		if f := r.Accuracy.Float; f != nil && factor == 100 {
+			curves = append(curves, page.Curve{Name: "float", Kind: page.Float, Dashed: true, X: []float64{0, metric.X[len(metric.X)-1]}, Y: []float64{100 * f.MAP, 100 * f.MAP}})
+		}
+		charts = append(charts, page.Lines(title, page.LineOptions{XLabel: "step", YLabel: label}, curves...))
+	}
+	blocks := []page.Block{{Facts: facts}}
+	if len(charts) > 0 {
+		blocks = append(blocks, page.Block{Charts: charts})
+	}
+	return blocks
+}
+
+func (r buildReport) heads() []page.Block {
+	if len(r.Accuracy.NodeError) == 0 {
+		return nil
+	}
+	t := &page.Table{Columns: []page.Column{{Title: "head", Wide: true}, {Title: "untrained", Right: true}, {Title: "result", Right: true}}}
+	var names []string
+	worst := 0.0
+	for name, e := range r.Accuracy.NodeError {
+		names = append(names, name)
+		worst = max(worst, e)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		e := r.Accuracy.NodeError[name]
+		before := ""
+		if r.PTQ != nil {
+			if v, known := r.PTQ.NodeError[name]; known {
+				before = percent(v)
+			}
+		}
+		bar := 0.0
+		if worst > 0 {
+			bar = e / worst
+		}
+		t.Rows = append(t.Rows, []page.Cell{{Text: name}, {Text: before}, {Text: percent(e), Bar: bar}})
+	}
+	return []page.Block{{Table: t}}
+}
+
+func (r buildReport) engine() []page.Block {
+	e := r.Engine
+	if e == nil {
+		return nil
+	}
+	facts := []page.Fact{{Name: "TensorRT", Value: e.Backend + " " + e.Version}, {Name: "precision", Value: e.Precision}}
+	if len(e.Targets) > 0 {
+		facts = append(facts, page.Fact{Name: "for", Value: strings.Join(e.Targets, ", ")})
+	}
+	for _, d := range e.DroppedTargets {
+		facts = append(facts, page.Fact{Name: "not for " + d.Target, Value: d.Reason})
+	}
+	if c := e.Convolutions; c != nil {
+		facts = append(facts, page.Fact{Name: "convolutions in INT8", Value: fmt.Sprintf("%d of %d", c.INT8, c.All)})
+	}
+	for _, w := range e.Warnings {
+		facts = append(facts, page.Fact{Name: "warning", Value: w})
+	}
+	return []page.Block{{Facts: facts}}
+}
+
+// sizes lists the weights of all layers, largest first.
+func (r buildReport) sizes() []page.Block {
+	if len(r.Size.Layers) == 0 {
+		return nil
+	}
+	t := &page.Table{Long: len(r.Size.Layers) > 20, Columns: []page.Column{
+		{Title: "layer", Wide: true}, {Title: "float", Right: true}, {Title: "now", Right: true}, {Title: "precision"}, {Title: "why float", Wide: true},
+	}}
+	list := slices.Clone(r.Size.Layers)
+	slices.SortStableFunc(list, func(a, b LayerSize) int { return int(b.Float - a.Float) })
+	for _, l := range list {
+		precision := "INT8"
+		if l.INT8 == l.Float {
+			precision = "float"
+		}
+		t.Rows = append(t.Rows, page.Texts(l.Node, report.Bytes(l.Float), report.Bytes(l.INT8), precision, l.Reason))
+	}
+	return []page.Block{{Table: t}}
+}
+
+// run is how it was made: configuration, versions, hashes, command, time.
+func (r buildReport) run() []page.Block {
+	o := r.options
+	facts := []page.Fact{
+		{Name: "model", Value: r.Model.Path}, {Name: "SHA-256", Value: r.Model.SHA256},
+		{Name: "parameters", Value: report.Count(int64(r.Model.Params))},
+		{Name: "family, input", Value: fmt.Sprintf("%s, %dx%d, batch %d", r.Family, r.Shape[0], r.Shape[1], r.Batch)},
+	}
+	add := func(name, value string) {
+		if value != "" {
+			facts = append(facts, page.Fact{Name: name, Value: value})
+		}
+	}
+	add("pictures to calibrate", o.Data)
+	add("labelled pictures", o.Val)
+	if q := r.Quantization; q.Layers > 0 {
+		add("scales", q.Method)
+		add("quantised", fmt.Sprintf("%d activations in %d groups, %d layers, %.1f %% of the weights", q.Sites, q.Groups, q.Layers, 100*q.Share))
+	}
+	if p := r.PTQ; p != nil && p.Trials > 0 {
+		add("calibration", fmt.Sprintf("%d pictures, %d trials", p.Images, p.Trials))
+	}
+	if p := r.PTQ; p != nil && p.From != "" {
+		add("plan", p.From)
+	}
+	if r.PeakRSS > 0 {
+		add("memory", report.Bytes(r.PeakRSS)+" at most")
+	}
+	for _, f := range []struct{ what, path string }{{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan file", r.Files.Plan}} {
+		if f.path != "" {
+			add(f.what, f.path+hashOf(f.path))
+		}
+	}
+	return append([]page.Block{{Facts: facts}}, runBlocks(r.Command, r.Seconds)...)
+}
+
+// hashOf is ", SHA-256 ..." of a file that was written; "" where it cannot be read.
+func hashOf(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return ""
+	}
+	return ", SHA-256 " + hex.EncodeToString(h.Sum(nil))
+}

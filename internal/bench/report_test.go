@@ -182,10 +182,15 @@ func TestText(t *testing.T) {
 	graph, _ := threePrecisions(trt.TimeOptions{Iterations: 10, Graph: true, NoTransfers: true, Streams: 2})
 	graph.Models[1].Width = 320
 	graph.Models = graph.Models[:2]
+	long, _ := threePrecisions(trt.TimeOptions{Iterations: 10})
+	for i := range long.Models {
+		long.Models[i].Title = "yolov8n_640_percentile_qat." + long.Models[i].Precision + ".engine"
+	}
+	long.Models[2].Layers[0].Nodes = []string{strings.Repeat("/model.22/dfl/conv.one", 6)}
 	for _, c := range []struct {
 		file string
 		r    *Report
-	}{{"engines.txt", engines}, {"graph.txt", graph}, {"cpu.txt", cpuReport()}} {
+	}{{"engines.txt", engines}, {"long.txt", long}, {"graph.txt", graph}, {"cpu.txt", cpuReport()}} {
 		var out bytes.Buffer
 		if err := c.r.Text(&out, 80, 3); err != nil {
 			t.Fatal(err)
@@ -324,5 +329,23 @@ func TestHTML(t *testing.T) {
 	// An overview, three engines taken apart, the GPU, one engine's layers; two charts.
 	if open != 0 || seen["table"] != 6 || seen["svg"] < 2 || seen["h2"] != 8 {
 		t.Errorf("%d elements left open, %v", open, seen)
+	}
+}
+
+func TestFold(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want string
+	}{
+		{"short.engine", "short.engine"},
+		{"two short", "two short"},
+		{"yolov8n_percentile.engine", "yolov8n_percentile.\nengine"},
+		{"a yolov8n_percentile.engine b", "a yolov8n_percentile.\nengine b"},
+		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+		{"", ""},
+	} {
+		if got := fold(c.text, 19); got != c.want {
+			t.Errorf("%q: %q, want %q", c.text, got, c.want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,7 +29,13 @@ func (r *Report) Text(w io.Writer, width, layers int) error {
 		}
 		t := report.NewTable(s.columns...)
 		for _, row := range s.rows {
-			t.Add(row...)
+			cells := slices.Clone(row)
+			if s.columns[0] == "model" {
+				cells[0] = fold(cells[0], nameWidth)
+			}
+			last := len(cells) - 1
+			cells[last] = fold(cells[last], width-20)
+			t.Add(cells...)
 		}
 		if err := t.Write(&out, width); err != nil {
 			return err
@@ -40,6 +47,27 @@ func (r *Report) Text(w io.Writer, width, layers int) error {
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// nameWidth is what a table of 80 columns has left for a model's name.
+const nameWidth = 19
+
+// fold breaks words longer than width behind the marks that names of files and
+// nodes have in them.
+func fold(text string, width int) string {
+	var lines []string
+	for _, word := range strings.Fields(text) {
+		for len(word) > width {
+			at := strings.LastIndexAny(word[:width], "/._-+ ")
+			if at < 1 {
+				break
+			}
+			lines = append(lines, word[:at+1]+"\n")
+			word = word[at+1:]
+		}
+		lines = append(lines, word+" ")
+	}
+	return strings.TrimSuffix(strings.Join(lines, ""), " ")
 }
 
 // Markdown writes the report as GitHub's Markdown.

@@ -33,7 +33,8 @@ type fakeMachine struct {
 	turns  []trt.TimeOptions
 	looked []int // GPUs that were watched
 	onTurn func(n int)
-	open   int // sessions
+	load   func(ctx context.Context, o trt.SessionOptions) (benchEngine, error) // instead of a fake engine
+	open   int                                                                  // sessions
 }
 
 func (m *fakeMachine) place() benchPlace {
@@ -44,7 +45,10 @@ func (m *fakeMachine) place() benchPlace {
 			}
 			return m, nil
 		},
-		openEngine: func(_ context.Context, o trt.SessionOptions) (benchEngine, error) {
+		openEngine: func(ctx context.Context, o trt.SessionOptions) (benchEngine, error) {
+			if m.load != nil {
+				return m.load(ctx, o)
+			}
 			if m.noLoad != nil {
 				return nil, m.noLoad
 			}

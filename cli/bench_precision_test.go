@@ -54,8 +54,8 @@ func TestBenchPrecisions(t *testing.T) {
 	// Without --keep nothing stays, and an engine of the command line may stand beside.
 	t.Setenv("TMPDIR", t.TempDir())
 	m = oneGPU()
-	r = benchOn(t, m, filepath.Join(keep, "shapes.int8.engine"), filepath.Join(keep, "shapes.int8.onnx"), "--precision", "int8", "--backend", "rtx", "--iterations", "1", "-q")
-	if r.code != 0 || !strings.Contains(r.out, "shapes.int8.engine") || !strings.Contains(r.out, "shapes.int8 int8") {
+	r = benchOn(t, m, filepath.Join(keep, "shapes.int8.engine"), filepath.Join(keep, "shapes.int8.onnx"), "--precision", "int8", "--backend", "rtx", "--layers", "--iterations", "1", "-q")
+	if r.code != 0 || !strings.Contains(r.out, "shapes.int8.engine") || !strings.Contains(r.out, "shapes.int8 int8") || !strings.Contains(r.out, "/conv2 + /relu2") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {

@@ -27,6 +27,8 @@ func choices(flag string) []string {
 		return []string{"auto", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet", "nanodet", "fastestdet", "yolofastest", "none"}
 	case "backend":
 		return []string{"auto", "tensorrt", "rtx"}
+	case "format":
+		return []string{"table", "json", "csv", "markdown", "html"}
 	case "onnx-weights":
 		return []string{"float", "int8"}
 	}

@@ -64,6 +64,7 @@ type Error struct {
 // plan can be applied layer by layer.
 type subject struct {
 	Subject
+	came  *onnx.Model // before equalisation
 	units []Unit
 	place map[string]int // of each node in the graph, by name
 	// negligible is the error below which precision is not asked for.
@@ -121,7 +122,7 @@ func (s Subject) prepare() (*subject, error) {
 	if err := shape.Infer(model, nil); err != nil {
 		return nil, fmt.Errorf("analyse: %w", err)
 	}
-	p := &subject{Subject: s, place: map[string]int{}}
+	p := &subject{Subject: s, came: s.Model, place: map[string]int{}}
 	p.Model = model
 	for i, n := range model.Graph.Nodes {
 		p.place[n.Name] = i

@@ -79,8 +79,12 @@ func (l *Layer) notes() []Note {
 		notes = append(notes, Note{kind, fmt.Sprintf(format, a...)})
 	}
 	if w := l.Weights; w != nil {
-		if w.Spread.Peak >= extremePeak {
-			add(ExtremeWeights, "extreme weights: the largest is %.3g, 99 %% are within %.2g", w.Spread.AbsMax, w.Spread.P99)
+		if own := w.Own(); own.Peak >= extremePeak {
+			text := ""
+			if w.Came != nil {
+				text = fmt.Sprintf("; equalisation brings the ratio from %.1f to %.1f", own.Peak, w.Spread.Peak)
+			}
+			add(ExtremeWeights, "extreme weights: the largest is %.3g, 99 %% are within %.2g%s", own.AbsMax, own.P99, text)
 		}
 		if w.Dead > 0 {
 			add(DeadChannels, "%d of %d output channels have weights that are all the same", w.Dead, w.Channels)
@@ -119,7 +123,7 @@ func With(layers []Layer, kind NoteKind) []Layer {
 		return !slices.ContainsFunc(l.Notes, func(n Note) bool { return n.Kind == kind })
 	})
 	if kind == ExtremeWeights {
-		slices.SortStableFunc(list, func(a, b Layer) int { return cmp.Compare(b.Weights.Spread.Peak, a.Weights.Spread.Peak) })
+		slices.SortStableFunc(list, func(a, b Layer) int { return cmp.Compare(b.Weights.Own().Peak, a.Weights.Own().Peak) })
 	}
 	return list
 }

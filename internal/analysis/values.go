@@ -14,8 +14,11 @@ import (
 
 // Values is what one quantised tensor holds and what quantisation makes of it.
 type Values struct {
-	Tensor    string    `json:"tensor"`
-	Spread    Spread    `json:"spread"`
+	Tensor string `json:"tensor"`
+	Spread Spread `json:"spread"`
+	// Came is the spread of weights as they came, where the plan's equalisation changes
+	// them before they are quantised.
+	Came      *Spread   `json:"as_it_came,omitempty"`
 	Histogram Histogram `json:"histogram"`
 	// Error is the relative L2 error of the quantised values.
 	Error float64 `json:"error"`
@@ -29,6 +32,14 @@ type Values struct {
 	// Arriving, of an activation, is its relative L2 error in the model that the whole
 	// plan quantises: what the layers in front have added up to.
 	Arriving float64 `json:"arriving_error,omitempty"`
+}
+
+// Own is the spread of the tensor as the model has it.
+func (v *Values) Own() Spread {
+	if v.Came != nil {
+		return *v.Came
+	}
+	return v.Spread
 }
 
 // UnitValues are the values of one unit.
@@ -58,11 +69,20 @@ func (s *subject) values(ctx context.Context, samples []Sample) ([]UnitValues, e
 			scales[n] = w
 		}
 	}
+	came := map[string]*onnx.Tensor{} // by node
+	for _, n := range s.came.Graph.Nodes {
+		came[n.Name] = s.came.Graph.Init[n.Input(1)]
+	}
 	list := make([]UnitValues, len(s.units))
 	for i, u := range s.units {
 		list[i] = UnitValues{Unit: u, Input: inputs[u.Tensor]}
 		if w, yes := scales[u.Node]; yes {
-			list[i].Weights = weightValues(s.Model.Graph.Init[w.Tensor], w)
+			v := weightValues(s.Model.Graph.Init[w.Tensor], w)
+			if t := came[u.Node]; t != nil && !slices.Equal(t.Floats(), s.Model.Graph.Init[w.Tensor].Floats()) {
+				spread := spreadOf(t.Floats())
+				v.Came = &spread
+			}
+			list[i].Weights = v
 		}
 	}
 	return list, nil

@@ -88,16 +88,16 @@ func (r buildReport) page() page.Page {
 	}
 	p.Sections = []page.Section{
 		{ID: "summary", Title: "Float and INT8", Blocks: r.summary()},
-		{ID: "pictures", Title: "Where they disagree most", Text: r.pictureText(), Blocks: r.pictures()},
+		{ID: "pictures", Title: "Where they disagree most", Short: "Pictures", Text: r.pictureText(), Blocks: r.pictures()},
 	}
 	if r.analysis != nil {
 		p.Sections = append(p.Sections, r.analysis.sections()...)
 	}
 	p.Sections = append(p.Sections,
 		page.Section{ID: "training", Title: "Training", Text: r.trainingText(), Blocks: r.training()},
-		page.Section{ID: "heads", Title: "Error at the heads", Text: "Relative L2 distance of the result from the float model, at the last layers with weights.", Blocks: r.heads()},
+		page.Section{ID: "heads", Title: "Error at the heads", Short: "Heads", Text: "Relative L2 distance of the result from the float model, at the last layers with weights.", Blocks: r.heads()},
 		page.Section{ID: "engine", Title: "Engine", Blocks: r.engine()},
-		page.Section{ID: "sizes", Title: "Weights, layer by layer", Blocks: r.sizes()},
+		page.Section{ID: "sizes", Title: "Weights, layer by layer", Short: "Sizes", Blocks: r.sizes()},
 		page.Section{ID: "run", Title: "This run", Blocks: r.run()},
 	)
 	return p
@@ -164,8 +164,19 @@ func duration(seconds float64) string {
 
 // summary is the table of figures, and the published ones beside it.
 func (r buildReport) summary() []page.Block {
-	t := &page.Table{Columns: []page.Column{{Title: ""}, {Title: "float", Right: true}, {Title: "INT8, untrained", Right: true}, {Title: "INT8", Right: true}, {Title: "change", Right: true}}}
 	a := r.Accuracy
+	t := &page.Table{Columns: []page.Column{{Title: ""}, {Title: "float", Right: true}, {Title: "INT8", Right: true}, {Title: "change", Right: true}}}
+	trained := r.QAT != nil && r.QAT.Trained
+	if trained {
+		t.Columns = slices.Insert(t.Columns, 2, page.Column{Title: "INT8, untrained", Right: true})
+	}
+	add := func(name, float, untrained, int8 string, change page.Cell) {
+		row := page.Texts(name, float, int8)
+		if trained {
+			row = page.Texts(name, float, untrained, int8)
+		}
+		t.Rows = append(t.Rows, append(row, change))
+	}
 	accuracy := func(name string, of func(*Figures) float64) {
 		text := func(f *Figures) string {
 			if f == nil {
@@ -184,7 +195,7 @@ func (r buildReport) summary() []page.Block {
 				change.Tone = page.Bad
 			}
 		}
-		t.Rows = append(t.Rows, append(page.Texts(name, text(a.Float), text(a.PTQ), text(a.INT8)), change))
+		add(name, text(a.Float), text(a.PTQ), text(a.INT8), change)
 	}
 	accuracy("mAP, %", func(f *Figures) float64 { return f.MAP })
 	accuracy("mAP50, %", func(f *Figures) float64 { return f.MAP50 })
@@ -195,17 +206,17 @@ func (r buildReport) summary() []page.Block {
 			}
 			return fmt.Sprintf("%.5g", *v)
 		}
-		t.Rows = append(t.Rows, page.Texts("metric of the command", text(c.Float), text(c.PTQ), text(c.INT8)))
+		add("metric of the command", text(c.Float), text(c.PTQ), text(c.INT8), page.Cell{})
 	}
 	size := func(name string, float, int8 int64) {
 		if float > 0 && int8 > 0 {
-			t.Rows = append(t.Rows, page.Texts(name, report.Bytes(float), "", report.Bytes(int8), fmt.Sprintf("%+.0f %%", 100*(float64(int8)/float64(float)-1))))
+			add(name, report.Bytes(float), "", report.Bytes(int8), page.Cell{Text: fmt.Sprintf("%+.0f %%", 100*(float64(int8)/float64(float)-1))})
 		}
 	}
 	size("weights", r.Size.WeightsFloat, r.Size.WeightsInt8)
 	size("ONNX file", r.Size.ONNXFloat, r.Size.ONNXInt8)
 	if r.Size.EngineFloat == 0 && r.Size.Engine > 0 {
-		t.Rows = append(t.Rows, page.Texts("engine", "", "", report.Bytes(r.Size.Engine)))
+		add("engine", "", "", report.Bytes(r.Size.Engine), page.Cell{})
 	}
 	size("engine", r.Size.EngineFloat, r.Size.Engine)
 	if len(t.Rows) == 0 {

@@ -105,20 +105,20 @@ func (a *Analysis) sections() []page.Section {
 		pairs = append(pairs, histograms(l)...)
 	}
 	return []page.Section{
-		{ID: "sensitivity", Title: "Which layers lose accuracy",
+		{ID: "sensitivity", Title: "Which layers lose accuracy", Short: "Layers",
 			Text:   "Each layer is quantised alone, everything else stays float. Its error is the relative L2 distance from the float model at the heads.",
 			Blocks: []page.Block{{Charts: []page.Chart{a.sensitivityChart()}}}},
-		{ID: "along", Title: "How the error grows along the graph",
+		{ID: "along", Title: "How the error grows along the graph", Short: "Along the graph",
 			Text:   "The first layers are quantised, the rest is float: a step shows where the error comes in.",
 			Blocks: []page.Block{{Charts: []page.Chart{a.cumulativeChart()}}}},
-		{ID: "histograms", Title: "The most sensitive layers before and after",
+		{ID: "histograms", Title: "The most sensitive layers before and after", Short: "Histograms",
 			Text:   "Weights and activations, as float and as the grid of INT8 has them. The vertical scale is logarithmic. A lone bar far from the rest takes the range that all others have to share.",
 			Blocks: []page.Block{{Charts: pairs}}},
-		{ID: "spread", Title: "Range of weights and activations",
+		{ID: "spread", Title: "Range of weights and activations", Short: "Ranges",
 			Text:   "Boxes hold the middle half of the values, whiskers reach 1.5 times as far, dots are the extremes; each tensor is divided by its largest magnitude. A box that is a thin line belongs to a tensor whose range is made by few values.",
 			Blocks: []page.Block{{Charts: []page.Chart{a.weightBoxes()}}, {Charts: []page.Chart{a.inputBoxes()}}}},
 		{ID: "layers", Title: "All layers", Blocks: []page.Block{{Table: a.layerTable()}}},
-		{ID: "float", Title: "Layers that stay float", Blocks: a.floatBlocks()},
+		{ID: "float", Title: "Layers that stay float", Short: "Float layers", Blocks: a.floatBlocks()},
 	}
 }
 
@@ -196,7 +196,7 @@ func (a *Analysis) boxes(title string, of func(analysis.Layer) *analysis.Values)
 	var list []entry
 	for _, l := range a.Layers {
 		if v := of(l); v != nil && v.Spread.AbsMax > 0 {
-			list = append(list, entry{l.Node, v.Spread})
+			list = append(list, entry{l.Node, v.Own()})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(b.Peak, a.Peak) })
@@ -233,7 +233,7 @@ func (a *Analysis) layerTable() *page.Table {
 		row = append(row, page.Cell{Text: arriving})
 		peak, outliers := page.Cell{}, ""
 		if w := l.Weights; w != nil {
-			peak.Text, outliers = fmt.Sprintf("%.1f", w.Spread.Peak), percent(w.Spread.Outliers)
+			peak.Text, outliers = fmt.Sprintf("%.1f", w.Own().Peak), percent(w.Own().Outliers)
 			if slices.ContainsFunc(l.Notes, func(n analysis.Note) bool { return n.Kind == analysis.ExtremeWeights }) {
 				peak.Tone = page.Bad
 			}

@@ -153,7 +153,7 @@ func overlap(a, b detect.Detection) float64 {
 // drawn is a picture with boxes, small enough for a page. It is scaled before it is
 // drawn on, so that lines and labels keep their size.
 func drawn(p detect.Pixels, list []detect.Detection, names []string) (page.Picture, error) {
-	scale := math.Min(1, math.Min(shownWidth/float64(p.W), shownHeight/float64(p.H)))
+	scale := math.Min(2, math.Min(shownWidth/float64(p.W), shownHeight/float64(p.H)))
 	w, h := max(1, int(math.Round(scale*float64(p.W)))), max(1, int(math.Round(scale*float64(p.H))))
 	plain, err := detect.Draw(p, nil, nil, detect.DrawOptions{})
 	if err != nil {

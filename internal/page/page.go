@@ -54,6 +54,7 @@ const (
 type Section struct {
 	ID     string // for links: letters and hyphens
 	Title  string
+	Short  string // for the list of sections; "": Title
 	Text   string
 	Blocks []Block
 }

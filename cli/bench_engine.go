@@ -208,6 +208,7 @@ func (s *session) openEngine(f benchFlags, place benchPlace, e *benchedEngine, l
 	if other := s.checkRuntime(&engine.Artifact); other != nil { // no GPU would help
 		return nil, other
 	}
+	s.log.Debug("TensorRT fails: " + err.Error())
 	return nil, fault.NoDevice(fmt.Errorf("run the engine %s: %w", e.path, missing))
 }
 

@@ -207,6 +207,7 @@ func TestText(t *testing.T) {
 func TestMarkdown(t *testing.T) {
 	r, _ := threePrecisions(trt.TimeOptions{Iterations: 100})
 	r.Models[0].Title = "a|b_*c*"
+	r.ActivityProblem = "GPU 0 fell off the bus"
 	var out bytes.Buffer
 	if err := r.Markdown(&out, 3); err != nil {
 		t.Fatal(err)

@@ -113,13 +113,16 @@ func (r *Report) Markdown(w io.Writer, layers int) error {
 	return err
 }
 
-// remarks are the warnings with their models' names.
+// remarks are the warnings, with their models' names.
 func (r *Report) remarks() []string {
 	var list []string
 	for _, m := range r.Models {
 		for _, text := range m.Warnings {
 			list = append(list, m.Title+": "+text)
 		}
+	}
+	if r.ActivityProblem != "" {
+		list = append(list, "the GPU's clocks were not watched: "+r.ActivityProblem)
 	}
 	return list
 }

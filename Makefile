@@ -16,7 +16,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
 
 .PHONY: help setup setup-test build native go demo test test-gpu bench bench-gpu references accuracy \
-        lint fuzz docs update-snapshots generate sanitize install clean
+        zoo lint fuzz docs update-snapshots generate sanitize install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -47,6 +47,9 @@ test-gpu: setup-test native go ## the tests that need an NVIDIA GPU; fails where
 
 bench: setup-test native go ## our speed and memory beside the peers', with ratios
 	@scripts/bench.sh
+
+zoo: ## the zoo's networks beside their published parameter counts (installs PyTorch, 6 GB)
+	@scripts/zoo.sh
 
 references: setup-test native go ## make the reference values that PyTorch gives again (installs PyTorch, 6 GB)
 	@$(ENV) TRTACT_TORCH=$$(scripts/setup/torch.sh) TRTACT_UPDATE_SNAPSHOTS=1 go test -count=1 ./internal/compute ./internal/nn -run 'Torch'

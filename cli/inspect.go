@@ -51,6 +51,9 @@ type detectorContent struct {
 	Classes int    `json:"classes,omitempty"`
 	Height  int    `json:"height,omitempty"` // of the input it was recognised at, in pixels
 	Width   int    `json:"width,omitempty"`
+	// CutAt are the tensors before the model's own suppression: everything behind
+	// them is left out of quantisation, measuring and engines.
+	CutAt []string `json:"cut_at,omitempty"`
 }
 
 func (s *session) inspectCommand() *urfave.Command {
@@ -128,7 +131,7 @@ func inspectFile(path string) (*inspectResult, error) {
 		r.ONNX.Heads = detect.HeadNodes(m.Graph)
 		return r, nil
 	}
-	r.ONNX.Detector = detectorContent{Family: d.Spec.Family, Classes: d.Spec.Head.Classes, Height: d.Spec.Height, Width: d.Spec.Width}
+	r.ONNX.Detector = detectorContent{Family: d.Spec.Family, Classes: d.Spec.Head.Classes, Height: d.Spec.Height, Width: d.Spec.Width, CutAt: d.CutAt}
 	r.ONNX.Heads = d.Heads
 	return r, nil
 }
@@ -204,6 +207,9 @@ func (s *session) writeModel(r *inspectResult, layers bool) error {
 		facts.Add(first(i, "outputs"), portText(p))
 	}
 	facts.Add("family", familyText(m.Detector))
+	for i, tensor := range m.Detector.CutAt {
+		facts.Add(first(i, "suppression"), "cut off at "+report.OneLine(tensor))
+	}
 	for i, h := range m.Heads {
 		facts.Add(first(i, "distilled at"), report.OneLine(h))
 	}

@@ -117,6 +117,20 @@ func (b *builder) anchorHead(stride, classes int) string {
 	return b.op("Transpose", perm(0, 1, 3, 4, 2), b.reshape(c, 1, 3, int64(5+classes), side, side))
 }
 
+// elan is a block of YOLOv7, joining four layers, as the trunk of a further output;
+// pooled makes it the pooling pyramid that YOLOv5 has too.
+func (b *builder) elan(pooled bool) string {
+	y := []string{b.feature(16)}
+	for range 3 {
+		if pooled {
+			y = append(y, b.op("MaxPool", map[string]onnx.Attr{"kernel_shape": []int64{5, 5}, "pads": []int64{2, 2, 2, 2}, "strides": []int64{1, 1}}, y[len(y)-1]))
+		} else {
+			y = append(y, b.op("Relu", nil, b.conv(y[len(y)-1], 8, 8)))
+		}
+	}
+	return b.concat(1, y...)
+}
+
 // decodedRows is YOLOv7's decoding with --grid: the stride is multiplied in
 // before the grid is added. yolov5 adds the grid first.
 func (b *builder) decodedRows(yolov5 bool, classes int) string {
@@ -205,6 +219,18 @@ func TestRecognizePublishedForms(t *testing.T) {
 		{"yolov7 raw", "yolov7", func(b *builder) []string {
 			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
 		}, "yolov7", Anchors, 80, 3},
+		{"yolov7 raw, told by its blocks", "", func(b *builder) []string {
+			b.elan(false)
+			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov7", Anchors, 80, 3},
+		{"yolov7 decoded as yolov5 does", "", func(b *builder) []string {
+			b.elan(false)
+			return []string{b.decodedRows(true, 80)}
+		}, "yolov7", Centre, 80, 3},
+		{"yolov5 with its pooling pyramid", "", func(b *builder) []string {
+			b.elan(true)
+			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov5", Anchors, 80, 3},
 		{"yolov5 decoded", "", func(b *builder) []string { return []string{b.decodedRows(true, 80)} }, "yolov5", Centre, 80, 3},
 		{"yolov5 decoded, 3 classes", "", func(b *builder) []string { return []string{b.decodedRows(true, 3)} }, "yolov5", Centre, 3, 3},
 		{"yolov5 decoded beside raw maps", "", func(b *builder) []string {
@@ -269,6 +295,26 @@ func TestRecognizePublishedForms(t *testing.T) {
 			}
 			return outs
 		}, "yolov8", Distances, 80, 6},
+		{"yolov6 plain distances, two maps a stride", "", func(b *builder) []string {
+			var outs []string
+			for _, stride := range []int{8, 16, 32} {
+				f := b.feature(stride)
+				outs = append(outs, b.op("Sigmoid", nil, b.conv(f, 8, 80)), b.conv(f, 8, 4))
+			}
+			return outs
+		}, "yolov6", Distances, 80, 6},
+		{"yolov6 with 17 bins, two maps a stride", "", func(b *builder) []string {
+			var outs []string
+			for _, stride := range []int{8, 16, 32} {
+				f := b.feature(stride)
+				outs = append(outs, b.op("Sigmoid", nil, b.conv(f, 8, 80)), b.conv(f, 8, 68))
+			}
+			return outs
+		}, "yolov6", Distances, 80, 6},
+		{"ppyoloe corners and scores in rows", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(false)
+			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
+		}, "ppyoloe", Corners, 80, 6},
 		{"ppyoloe with scale_factor", "", func(b *builder) []string {
 			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "scale_factor", Type: onnx.Float, Dims: []int{1, 2}})
 			boxes, scores := b.distanceBoxes(false)

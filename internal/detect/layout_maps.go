@@ -5,14 +5,40 @@ package detect
 import (
 	"fmt"
 	"slices"
+
+	"trtact/internal/onnx"
 )
 
-// anchorFamily is the family whose anchors undecoded heads are taken to have.
+// anchorFamily tells YOLOv7 from YOLOv5 where the head does not: YOLOv7's blocks
+// (ELAN) join four layers or more that are no poolings, YOLOv5's (C3) two.
 func (s *subject) anchorFamily() string {
-	if s.want == "yolov7" {
-		return "yolov7"
+	if s.want == "yolov5" || s.want == "yolov7" {
+		return s.want
+	}
+	for _, n := range s.g.Nodes {
+		if n.Op == "Concat" && s.joinsLayers(n) >= 4 {
+			return "yolov7"
+		}
 	}
 	return "yolov5"
+}
+
+// joinsLayers is how many feature maps a node joins along their channels; 0 if
+// one of them comes from a pooling.
+func (s *subject) joinsLayers(n *onnx.Node) int {
+	if d := s.dims(n.Output(0)); len(d) != 4 || d[2] < 2 || !sameAxis(n, 1, 4) {
+		return 0
+	}
+	for _, in := range n.Inputs {
+		p := s.ix.Producer[in]
+		for p != nil && (p.Op == "DequantizeLinear" || p.Op == "QuantizeLinear") {
+			p = s.ix.Producer[p.Input(0)]
+		}
+		if p == nil || p.Op == "MaxPool" {
+			return 0
+		}
+	}
+	return len(n.Inputs)
 }
 
 // anchors are those of the published COCO models; an undecoded graph does not
@@ -29,7 +55,7 @@ func (s *subject) anchors(strides []int, level int) ([][2]float32, error) {
 	v7 := [][][2]float32{{{12, 16}, {19, 36}, {40, 28}}, {{36, 75}, {76, 55}, {72, 146}}, {{142, 110}, {192, 243}, {459, 401}}}
 	const largeYOLOv7 = 20_000_000 // parameters; YOLOv7-tiny has 6 million and YOLOv5's anchors
 	switch {
-	case len(strides) == 3 && slices.Min(strides) == 8 && s.want == "yolov7" && s.parameters() > largeYOLOv7:
+	case len(strides) == 3 && slices.Min(strides) == 8 && s.anchorFamily() == "yolov7" && s.parameters() > largeYOLOv7:
 		return v7[rank], nil
 	case len(strides) == 3 && slices.Min(strides) == 8:
 		return p5[rank], nil
@@ -188,6 +214,9 @@ func matchDistanceMaps(s *subject) (Head, string, error) {
 	}
 	if len(h.Levels) < 2 {
 		return Head{}, "", fmt.Errorf("a single map")
+	}
+	if family == "yolov8" && h.Bins != 16 { // YOLOv6 has no bins or 17
+		family = "yolov6"
 	}
 	if s.want == "nanodet" && len(h.Levels) == 4 {
 		h.CellCentre = 0

@@ -119,6 +119,10 @@ func matchRows(s *subject) (Head, string, error) {
 	}
 	if anyPart(box, decoded) {
 		h.Levels = []Level{level}
+		if !object && !sized(box) { // PP-YOLOE without its post-processing
+			h.Coding = Corners
+			return h, "ppyoloe", nil
+		}
 		return h, s.rowFamily(object, constant, per, parts), nil
 	}
 	if !known {
@@ -193,11 +197,20 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 	case per == 1:
 		return "yolov6"
 	}
-	// YOLOv5 adds the grid, then multiplies by the stride; YOLOv7 the other way.
+	// YOLOv5 adds the grid, then multiplies by the stride; YOLOv7 the other way,
+	// but at first it did as YOLOv5 does.
 	if p := within(parts, 0, 1); len(p) > 0 && p[0].first == "Add" {
 		return "yolov7"
 	}
-	return "yolov5"
+	return s.anchorFamily()
+}
+
+// sized says whether the last two of four box values are width and height: a
+// difference of corners, a power or an exponential. A far corner is a sum.
+func sized(box []part) bool {
+	return len(box) > 1 && anyPart(within(box, 2, 4), func(p part) bool {
+		return p.between == "Sub" || p.between == "" && p.has("Pow", "Exp")
+	})
 }
 
 // focus says whether the image is first taken apart into four, as YOLOX does.
@@ -290,10 +303,7 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 	if slices.Contains(strides, 64) {
 		family = "picodet"
 	}
-	// Width and height are a difference of corners, a power or an exponential;
-	// a far corner is a sum.
-	size := within(boxes, 2, 4)
-	if anyPart(size, func(p part) bool { return p.between == "Sub" || p.between == "" && p.has("Pow", "Exp") }) && len(boxes) > 1 {
+	if sized(boxes) {
 		h.Coding, family = Centre, "yolov8"
 	}
 	h.Levels = []Level{{Height: 1, Width: rows, Box: rowSlot(box, boxAxis, 0), Class: rowSlot(score, classAxis, 0)}}

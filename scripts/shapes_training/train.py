@@ -13,7 +13,7 @@ import torch
 
 from export import export
 from loss import loss_of
-from network import Detector
+from network import SIZE, Detector
 from pictures import batch_of, load
 
 
@@ -35,7 +35,7 @@ def main():
     random.seed(args.seed)
     torch.use_deterministic_algorithms(True)
 
-    pictures, boxes = load(args.pictures)
+    pictures, boxes = load(args.pictures, SIZE)
     model = Detector(args.strength, args.seed).to(memory_format=torch.channels_last)
     if args.start:
         # Weights are kept without the factors, which belong to the strength.

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# The zoo: the mission's networks from their published descriptions, in PyTorch.
+#
+#   scripts/zoo.sh                      parameter counts beside the published ones
+#   scripts/zoo.sh models [NAME...]     networks of full size, random weights, at 640 -> $TRTACT_CACHE/zoo
+#   scripts/zoo.sh layouts [FAMILY...]  thin networks in every form their exporters write -> $TRTACT_CACHE/zoo/layouts
+#   scripts/zoo.sh siblings [FAMILY...] train the small siblings -> examples/zoo
+#
+# PyTorch lives in an environment of its own (scripts/setup/torch.sh, 6 GB); using
+# trtact needs none of this.
+STEP=zoo
+. "$(dirname "$0")/setup/common.sh"
+. "$ROOT_DIR/scripts/env.sh"
+cd "$ROOT_DIR"
+
+export TORCH_CPP_LOG_LEVEL=ERROR
+python=$(scripts/setup/torch.sh)
+zoo=$TRTACT_CACHE/zoo
+pictures=$TRTACT_CACHE/shapes
+run() { nice -n 10 "$python" "scripts/zoo/$@"; }
+
+make_pictures() {
+    for part in "train 6000 100" "val 500 7"; do
+        set -- $part
+        [ -e "$pictures/$1/annotations.json" ] || go run ./scripts/shapes -out "$pictures/$1" -n "$2" -seed "$3"
+    done
+}
+
+# A second training goes on from the first where that falls short of 60 mAP.
+train() {
+    local family=$1 first=$zoo/$1.1.pt last=$zoo/$1.pt
+    run siblings.py "$family" --pictures "$pictures/train" --out "$first" --seed 1
+    run siblings.py "$family" --pictures "$pictures/train" --start "$first" --half 0 --full 3 --rate 1.5e-3 --out "$last" --seed 1
+}
+
+command=${1:-count}
+[ $# -eq 0 ] || shift
+case $command in
+count) run zoo.py count ;;
+models) run zoo.py models "$zoo" "$@" ;;
+layouts) run zoo.py layouts "$zoo/layouts" "$@" ;;
+siblings)
+    make_pictures
+    mkdir -p "$zoo" examples/zoo
+    for family in ${*:-yolov5 yolov6 yolov7 ppyoloe}; do
+        train "$family"
+        run zoo.py sibling "$family" "$zoo/$family.pt" "examples/zoo/$family.onnx"
+    done
+    ;;
+*)
+    echo "zoo: unknown command $command: want count, models, layouts or siblings" >&2
+    exit 2
+    ;;
+esac

@@ -21,6 +21,7 @@ const (
 	turnRuns  = 3                      // that do not count at the start of a turn: another engine ran before
 	watchGPU  = 20 * time.Millisecond  // from one look at the clocks to the next
 	layerRuns = 50                     // from which the times of layers are taken
+	longRun   = time.Second            // that a run may take before a turn of so many is given up
 )
 
 // benchPlace is what a benchmark on the GPU needs of the machine; tests have one
@@ -190,7 +191,8 @@ func (s *session) noGPU(place benchPlace) error {
 // openEngine loads an engine. missing is why NVML found no GPU: where it did
 // not, and TensorRT fails too, that is the reason to tell.
 func (s *session) openEngine(f benchFlags, place benchPlace, e *benchedEngine, layers bool, missing error) (benchEngine, error) {
-	o := trt.SessionOptions{Engine: e.path, Trust: f.trust, Device: s.device.index, Contexts: f.turn.Streams, Layers: layers, Log: f.log}
+	o := trt.SessionOptions{Engine: e.path, Trust: f.trust, Device: s.device.index, Contexts: f.turn.Streams, Layers: layers, Log: f.log,
+		Timeout: trt.DefaultRequestTimeout + time.Duration(f.iterations/gpuRounds)*longRun}
 	engine, err := trt.Read(e.path, f.trust)
 	if err != nil {
 		return nil, err

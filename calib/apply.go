@@ -51,6 +51,7 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 	p = p.Clone()
 	p.prune()
 	p.dropIdlePads(m.Graph)
+	p.dropIdleEqualisations()
 	out := m.Clone()
 	if out.Opset < minOpset {
 		if err := onnx.UpgradeOpset(out, minOpset); err != nil {
@@ -106,7 +107,15 @@ func (p *Plan) dropIdlePads(g *onnx.Graph) {
 	p.Sites = sites
 }
 
-// writer inserts Q/DQ pairs into one graph.
+// dropIdleEqualisations takes those out whose readers all stay float.
+func (p *Plan) dropIdleEqualisations() {
+	quantised := p.layers()
+	p.Equalised = slices.DeleteFunc(p.Equalised, func(e Equalisation) bool {
+		return !slices.ContainsFunc(e.Readers, func(name string) bool { return slices.Contains(quantised, name) })
+	})
+}
+
+// writer inserts nodes into one graph: Q/DQ pairs, divisions by factors.
 type writer struct {
 	g     *onnx.Graph
 	form  WeightForm

@@ -144,7 +144,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"number of weight scales", func(p *Plan) { p.Weights[0].Scales = p.Weights[0].Scales[1:] }, "15 scales for axis 0"},
 		{"axis", func(p *Plan) { p.Weights[0].Axis = 9 }, "for axis 9"},
 		{"an activation as weights", func(p *Plan) { p.Weights[0].Tensor = "x" }, "are not a constant"},
-		{"a pair that is none", func(p *Plan) { p.Equalised = []Equalisation{{"c0", "c1", []float32{1}}} }, "not two convolutions"},
+		{"an equalised tensor that is none", func(p *Plan) { p.Equalised = []Equalisation{{"q", []string{"c1"}, []float32{1}}} }, "1 factors for a tensor"},
 		{"length of a bias", func(p *Plan) { p.Biases = []BiasCorrection{{"c0", []float32{1}}} }, "1 values"},
 		{"bias of no layer", func(p *Plan) { p.Biases = []BiasCorrection{{"sum", []float32{1}}} }, "1 values for a Add"},
 	} {
@@ -292,55 +292,122 @@ func TestAppliedWeightsStayWithin127(t *testing.T) {
 	}
 }
 
-func TestEqualiseKeepsTheFloatModel(t *testing.T) {
+// uneven is a model in which an activation of each kind that Equalise knows has
+// channels of very different range, with these ranges.
+func uneven(t *testing.T) (*onnx.Model, map[string][]float32) {
 	s := newSketch(t, 1, 3, 12, 12)
 	s.conv("c0", "x", 3, 16, 3, 1)
-	s.node("Relu", "r0", nil, "c0")
-	s.conv("dw", "r0", 16, 16, 3, 16)
-	s.node("LeakyRelu", "r1", map[string]onnx.Attr{"alpha": float32(0.1)}, "dw")
-	s.conv("c1", "r1", 16, 32, 1, 1)
-	s.node("Relu", "r2", nil, "c1")
-	s.conv("g", "r2", 32, 32, 3, 4)
-	s.conv("c2", "g", 32, 16, 1, 1)
-	s.silu("s2", "c2")
-	m := s.done(s.conv("head", "s2", 16, 8, 1, 1))
-	// Channels a hundredfold apart, and one that is dead.
-	w := m.Graph.Init["c0.w"].Data.([]float32)
-	for i := range w {
-		switch i / 27 {
-		case 1:
-			w[i] *= 100
-		case 2:
-			w[i] = 0
-		}
+	s.node("Relu", "r0", nil, "c0") // divided in c0
+	s.conv("d1", "r0", 16, 16, 3, 16)
+	s.silu("s1", "d1") // a Mul behind it
+	s.conv("d2", "s1", 16, 16, 3, 16)
+	s.silu("s2", "d2") // read by another too
+	s.conv("c3", "s2", 16, 16, 3, 1)
+	s.node("Concat", "cat", map[string]onnx.Attr{"axis": int64(1)}, "s2", "c3") // a Mul on each branch
+	s.conv("d4", "cat", 32, 32, 3, 32)
+	m := s.done(s.conv("head", s.node("Relu", "r4", nil, "d4"), 32, 8, 1, 1))
+	ranges := map[string][]float32{}
+	for tensor, n := range map[string]int{"r0": 16, "s1": 16, "s2": 16, "cat": 32} {
+		r := ones(n)
+		r[1], r[2], r[3] = 100, 0, 0.01
+		ranges[tensor] = r
 	}
-	list := Equalise(m.Graph)
-	var pairs []string
+	return m, ranges
+}
+
+func ones(n int) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = 1
+	}
+	return v
+}
+
+func TestEqualiseKeepsTheFloatModel(t *testing.T) {
+	m, ranges := uneven(t)
+	p := planFor(t, m, Options{Depthwise: true, Thin: true})
+	list := Equalise(m.Graph, p, ranges)
+	var tensors []string
 	for _, e := range list {
-		pairs = append(pairs, e.First+">"+e.Second)
+		tensors = append(tensors, e.Tensor)
 	}
-	if got, want := fmt.Sprint(pairs), "[c0>dw dw>c1 c1>g g>c2]"; got != want {
-		t.Fatalf("pairs %s, want %s", got, want)
+	if got, want := fmt.Sprint(tensors), "[r0 s1 s2 cat]"; got != want {
+		t.Fatalf("equalised %s, want %s", got, want)
 	}
 	after, err := Rescale(m, list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := nodesByName(after.Graph)
-	front, behind := inputRanges(after.Graph, n["dw"]), outputRanges(after.Graph, n["c0"])
-	for c := range front {
-		if c == 2 {
-			if list[0].Factors[c] != 1 {
-				t.Errorf("the dead channel has factor %v", list[0].Factors[c])
-			}
-			continue
+	var divisions []string
+	for _, n := range after.Graph.Nodes {
+		if n.Op == "Mul" && after.Graph.Init[n.Input(1)] != nil {
+			divisions = append(divisions, n.Input(0))
 		}
-		if r := float64(front[c] / behind[c]); math.Abs(math.Log(r)) > 0.01 {
-			t.Errorf("channel %d has weights %v behind and %v in front; they should be alike", c, behind[c], front[c])
-		}
+	}
+	// r0's is in c0's weights.
+	if got, want := fmt.Sprint(divisions), "[s1 s2 s2 c3]"; got != want {
+		t.Errorf("divided %s, want %s", got, want)
 	}
 	if d := distances(t, m, after); d[1] > 1e-5 {
 		t.Errorf("the equalised model's outputs are %v off the float model's", d[1])
+	}
+	if again := Equalise(m.Graph, p, map[string][]float32{"r0": ones(16)}); len(again) != 0 {
+		t.Errorf("even channels are equalised: %v", again)
+	}
+}
+
+// TestEqualiseFactors: depthwise convolutions take the ranges as they are, others
+// share them with the weights; the geometric mean is 1 and nothing goes beyond
+// mostUneven.
+func TestEqualiseFactors(t *testing.T) {
+	m, ranges := uneven(t)
+	list := Equalise(m.Graph, planFor(t, m, Options{Depthwise: true, Thin: true}), ranges)
+	for _, e := range list {
+		logs := 0.0
+		for _, f := range e.Factors {
+			logs += math.Log(float64(f))
+		}
+		if math.Abs(logs) > 1e-4 {
+			t.Errorf("%s: the factors' logarithms add up to %v, want 0", e.Tensor, logs)
+		}
+	}
+	depthwise := list[1].Factors
+	if r := depthwise[1] / depthwise[0]; math.Abs(float64(r)/100-1) > 1e-4 {
+		t.Errorf("a channel of a hundred times the range has a factor %v times as large", r)
+	}
+	if r := depthwise[1] / depthwise[2]; math.Abs(float64(r)/mostUneven-1) > 1e-4 {
+		t.Errorf("a dead channel's factor is %v times smaller than the largest, want %v", r, mostUneven)
+	}
+	weights := inputRanges(m.Graph, nodesByName(m.Graph)["c3"])
+	want := math.Sqrt(100 * float64(weights[0]) / float64(weights[1]))
+	if r := float64(list[2].Factors[1] / list[2].Factors[0]); math.Abs(r/want-1) > 1e-4 {
+		t.Errorf("a dense layer's factors are %v apart, want %v", r, want)
+	}
+}
+
+// TestEqualisedPlanWithoutItsReaders: an equalisation goes when all its readers are
+// float after all.
+func TestEqualisedPlanWithoutItsReaders(t *testing.T) {
+	m, ranges := uneven(t)
+	list := Equalise(m.Graph, planFor(t, m, Options{Depthwise: true, Thin: true}), ranges)
+	float, err := Rescale(m, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := planFor(t, float, Options{Depthwise: true, Thin: true})
+	p.Equalised = list
+	p.Skip("d2", "Conv", "mine")
+	q, err := Apply(m, p, FloatWeights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range q.Graph.Nodes {
+		if n.Name == "d2" && n.Input(0) != "s1" {
+			t.Errorf("the skipped layer reads %q, want s1", n.Input(0))
+		}
+	}
+	if d := distances(t, m, q); d[1] > 1 {
+		t.Errorf("the quantised model is %v off", d[1])
 	}
 }
 

@@ -25,9 +25,16 @@ func chain(t *testing.T) *onnx.Model {
 func TestBakeThenApply(t *testing.T) {
 	m := chain(t)
 	m.SHA256 = "aa"
-	p := planFor(t, m, DefaultOptions())
+	ranges := ones(16)
+	ranges[3] = 9
+	list := Equalise(m.Graph, planFor(t, m, DefaultOptions()), map[string][]float32{"c0": ranges, "r": ranges, "c1": ranges})
+	float, err := Rescale(m, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := planFor(t, float, DefaultOptions())
 	p.Model.SHA256 = "aa"
-	p.Equalised = Equalise(m.Graph)
+	p.Equalised = list
 	for _, n := range []string{"c0", "c1"} {
 		delta := make([]float32, 16)
 		for i := range delta {
@@ -35,8 +42,8 @@ func TestBakeThenApply(t *testing.T) {
 		}
 		p.Biases = append(p.Biases, BiasCorrection{n, delta})
 	}
-	if len(p.Equalised) != 2 {
-		t.Fatalf("equalised %d pairs, want 2", len(p.Equalised))
+	if len(p.Equalised) != 1 {
+		t.Fatalf("equalised %d tensors, want 1", len(p.Equalised))
 	}
 	before, err := m.Marshal()
 	if err != nil {

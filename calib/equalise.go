@@ -1,131 +1,143 @@
-// Cross-layer equalisation (Nagel et al., Data-Free Quantization Through Weight
-// Equalization and Bias Correction, 2019): between two convolutions with nothing
-// but a ReLU, LeakyReLU or PReLU between them, a channel may be divided by a
-// positive factor behind the first and multiplied by it in front of the second,
-// since f(x/s) = f(x)/s. The float model computes the same; channels of very
-// different range become alike.
+// Equalisation of channels. One scale serves all channels of an activation; where
+// some are tens of times as large as most, most are rounded to nothing. So the
+// channels are divided by factors, and the weights of the convolutions that read
+// them multiplied: the float model computes the same. With a scale of its own for
+// each output channel, a depthwise convolution takes any factors for nothing; for
+// others they are shared between activation and weights (SmoothQuant: Xiao et al.
+// 2023, equation 4 with alpha = 1/2; the idea of moving ranges across layers is
+// Nagel et al. 2019).
+//
+// The division costs nothing where it goes into the convolution that makes the
+// activation, through ReLU or LeakyReLU. Behind another activation function it is a
+// Mul by a constant, which TensorRT fuses with that function; behind a Concat it is
+// one for each branch.
 package calib
 
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"trtact/internal/onnx"
 )
 
-// equalisePair gives the second layer when the output of first goes, through at
-// most one positively homogeneous activation, into one convolution only. Layers
-// that share constants with others are left out.
-func equalisePair(g *onnx.Graph, ix *onnx.Index, first *onnx.Node) *onnx.Node {
-	if first.Op != "Conv" || describeLayer(g, first).reason != "" || !ownsConstants(g, ix, first) {
-		return nil
-	}
-	t := first.Output(0)
-	for range 2 {
-		readers := ix.Consumers[t]
-		if len(readers) != 1 || isGraphOutput(g, t) {
-			return nil
+// Uneven is the ratio of the largest to the median channel from which an
+// activation is equalised.
+const Uneven = 2.0
+
+// mostUneven bounds the ratio of two factors: a channel that is nearly always zero
+// is not blown up to the size of the others.
+const mostUneven = 1024
+
+// Equalisable lists the activations of a plan, placed on g, that only convolutions
+// with weights of their own read quantised.
+func Equalisable(g *onnx.Graph, p *Plan) []string {
+	ix, nodes := g.Index(), nodesByName(g)
+	var list []string
+	for _, s := range p.Sites {
+		dims := g.Info[s.Tensor].Dims
+		if len(dims) < 3 || ix.Producer[s.Tensor] == nil {
+			continue // a graph's input is what its user gives
 		}
-		n := readers[0]
-		switch {
-		case n.Op == "Conv" && n.Input(0) == t && n.Input(1) != t:
-			if describeLayer(g, n).reason != "" || len(ix.Consumers[n.Input(1)]) != 1 {
-				return nil
+		fit := func(name string) bool { return checkReader(g, ix, nodes[name], s.Tensor, dims[1]) == "" }
+		if !slices.ContainsFunc(s.Consumers, func(name string) bool { return !fit(name) }) {
+			list = append(list, s.Tensor)
+		}
+	}
+	return list
+}
+
+// checkReader says why a node cannot multiply the channels of tensor in its weights,
+// "" when it can.
+func checkReader(g *onnx.Graph, ix *onnx.Index, n *onnx.Node, tensor string, channels int) string {
+	switch {
+	case n == nil:
+		return "it is not in the model"
+	case n.Op != "Conv" || n.Input(0) != tensor:
+		return "it is not a convolution that reads the tensor"
+	}
+	l := describeLayer(g, n)
+	switch {
+	case l.reason != "":
+		return l.reason
+	case l.in != channels:
+		return fmt.Sprintf("it has %d input channels, not %d", l.in, channels)
+	case len(ix.Consumers[l.weight]) != 1:
+		return "it shares its weights with another"
+	}
+	return ""
+}
+
+// Equalise finds the factors for the activations of a plan, placed on g, whose
+// channels differ enough. ranges holds, for those that Equalisable lists, the
+// magnitude of each channel. g is not changed; Apply carries the factors out.
+func Equalise(g *onnx.Graph, p *Plan, ranges map[string][]float32) []Equalisation {
+	nodes := nodesByName(g)
+	var list []Equalisation
+	for _, tensor := range Equalisable(g, p) {
+		r := ranges[tensor]
+		if unevenness(r) < Uneven {
+			continue
+		}
+		site := p.Sites[slices.IndexFunc(p.Sites, func(s Site) bool { return s.Tensor == tensor })]
+		list = append(list, Equalisation{tensor, clone(site.Consumers), factors(g, nodes, site.Consumers, r)})
+	}
+	return list
+}
+
+// unevenness is the largest channel over the median one.
+func unevenness(ranges []float32) float64 {
+	if len(ranges) == 0 {
+		return 1
+	}
+	sorted := slices.Clone(ranges)
+	slices.Sort(sorted)
+	largest, median := float64(sorted[len(sorted)-1]), float64(sorted[len(sorted)/2])
+	if largest == 0 {
+		return 1
+	}
+	return largest / math.Max(median, largest/mostUneven)
+}
+
+// factors are the channels' ranges where only depthwise convolutions read them, else
+// the root of range over weight, with a geometric mean of 1.
+func factors(g *onnx.Graph, nodes map[string]*onnx.Node, readers []string, ranges []float32) []float32 {
+	weights := make([]float32, len(ranges))
+	dense := false
+	for _, name := range readers {
+		if n := nodes[name]; !describeLayer(g, n).depthwise() {
+			dense = true
+			for c, w := range inputRanges(g, n) {
+				weights[c] = max(weights[c], w)
 			}
-			return n
-		case n.Op == "Relu" || n.Op == "LeakyRelu" || n.Op == "PRelu" && g.Init[n.Input(1)] != nil && n.Input(0) == t:
-			t = n.Output(0)
-		default:
-			return nil
 		}
 	}
-	return nil
-}
-
-// ownsConstants says whether nobody else reads a layer's weights and bias, and
-// the bias, if any, is a float constant with one value per channel.
-func ownsConstants(g *onnx.Graph, ix *onnx.Index, n *onnx.Node) bool {
-	if len(ix.Consumers[n.Input(1)]) != 1 {
-		return false
-	}
-	name := n.Input(2)
-	if name == "" {
-		return true
-	}
-	b := g.Init[name]
-	return b != nil && b.Type == onnx.Float && b.Len() == describeLayer(g, n).out && len(ix.Consumers[name]) == 1
-}
-
-func isGraphOutput(g *onnx.Graph, tensor string) bool {
-	for _, o := range g.Outputs {
-		if o.Name == tensor {
-			return true
+	logs := logRanges(ranges)
+	if dense {
+		for c, w := range logRanges(weights) {
+			logs[c] = (logs[c] - w) / 2
 		}
 	}
-	return false
+	mean := 0.0
+	for _, l := range logs {
+		mean += l / float64(len(logs))
+	}
+	list := make([]float32, len(logs))
+	for c, l := range logs {
+		list[c] = float32(math.Exp(l - mean))
+	}
+	return list
 }
 
-// equaliseRounds bounds the passes over all pairs; ranges settle in a few.
-const equaliseRounds = 20
-
-// Equalise finds the factors that make, for every pair of convolutions that
-// allows it, each channel's weights equally large behind the first and in front
-// of the second: factor = sqrt(range behind / range in front), repeated along
-// chains until they settle. g is not changed; Apply carries the factors out.
-func Equalise(g *onnx.Graph) []Equalisation {
-	g = g.Clone()
-	ix := g.Index()
-	var pairs [][2]*onnx.Node
-	for _, n := range g.Nodes {
-		if second := equalisePair(g, ix, n); second != nil {
-			pairs = append(pairs, [2]*onnx.Node{n, second})
-		}
+// logRanges are the logarithms of magnitudes, none further than mostUneven below
+// the largest.
+func logRanges(ranges []float32) []float64 {
+	largest := float64(slices.Max(ranges))
+	logs := make([]float64, len(ranges))
+	for c, r := range ranges {
+		logs[c] = math.Log(math.Max(math.Max(float64(r), largest/mostUneven), float64(MinScale)))
 	}
-	total := make([]Equalisation, len(pairs))
-	for i, pair := range pairs {
-		total[i] = Equalisation{First: pair[0].Name, Second: pair[1].Name, Factors: ones(describeLayer(g, pair[0]).out)}
-	}
-	for range equaliseRounds {
-		moved := 0.0
-		for i, pair := range pairs {
-			behind := outputRanges(g, pair[0])
-			front := inputRanges(g, pair[1])
-			factors := ones(len(behind))
-			for c := range factors {
-				if behind[c] < MinScale || front[c] < MinScale {
-					continue // a dead channel has nothing to balance
-				}
-				f := math.Sqrt(float64(behind[c]) / float64(front[c]))
-				f = math.Max(1e-6/float64(total[i].Factors[c]), math.Min(1e6/float64(total[i].Factors[c]), f))
-				factors[c] = float32(f)
-				total[i].Factors[c] *= factors[c]
-				moved = math.Max(moved, math.Abs(math.Log(f)))
-			}
-			divideOutput(g, pair[0], factors)
-			multiplyInput(g, pair[1], factors)
-		}
-		if moved < 1e-3 {
-			break
-		}
-	}
-	return total
-}
-
-func ones(n int) []float32 {
-	v := make([]float32, n)
-	for i := range v {
-		v[i] = 1
-	}
-	return v
-}
-
-// outputRanges is the largest weight magnitude of each output channel.
-func outputRanges(g *onnx.Graph, n *onnx.Node) []float32 {
-	w := g.Init[n.Input(1)]
-	data := w.Data.([]float32)
-	ranges := make([]float32, w.Dims[0])
-	channels(w.Dims, 0, func(c, i int) { ranges[c] = max(ranges[c], abs(data[i])) })
-	return ranges
+	return logs
 }
 
 // inputChannel calls f with the input channel of every weight of a convolution.
@@ -155,23 +167,6 @@ func inputRanges(g *onnx.Graph, n *onnx.Node) []float32 {
 	return ranges
 }
 
-func divideOutput(g *onnx.Graph, n *onnx.Node, factors []float32) {
-	w := g.Init[n.Input(1)]
-	data := w.Data.([]float32)
-	channels(w.Dims, 0, func(c, i int) { data[i] /= factors[c] })
-	if b := g.Init[n.Input(2)]; b != nil {
-		bias := b.Data.([]float32)
-		for c := range bias {
-			bias[c] /= factors[c]
-		}
-	}
-}
-
-func multiplyInput(g *onnx.Graph, n *onnx.Node, factors []float32) {
-	data := g.Init[n.Input(1)].Data.([]float32)
-	inputChannel(g, n, func(c, i int) { data[i] *= factors[c] })
-}
-
 func abs(v float32) float32 {
 	if v < 0 {
 		return -v
@@ -180,31 +175,127 @@ func abs(v float32) float32 {
 }
 
 // Rescale gives a copy of m with the equalisations carried out. It computes what
-// m computes, to float rounding. Fails when a pair is not one that Equalise
-// could have found.
+// m computes, to float rounding. Fails when one does not fit the model.
 func Rescale(m *onnx.Model, list []Equalisation) (*onnx.Model, error) {
 	out := m.Clone()
 	return out, rescale(out.Graph, list)
 }
 
 func rescale(g *onnx.Graph, list []Equalisation) error {
-	if len(list) == 0 {
-		return nil
-	}
-	ix := g.Index()
-	nodes := nodesByName(g)
 	for _, e := range list {
-		first, second := nodes[e.First], nodes[e.Second]
-		if first == nil || second == nil || equalisePair(g, ix, first) != second {
-			return fmt.Errorf("equalised %q, %q: not two convolutions with constants of their own and only a ReLU, LeakyReLU or PReLU between them", e.First, e.Second)
+		w := newWriter(g, FloatWeights) // each sees what those before it did
+		if err := w.equalise(e); err != nil {
+			return err
 		}
-		if n := describeLayer(g, first).out; n != len(e.Factors) || n != describeLayer(g, second).in {
-			return fmt.Errorf("equalised %q, %q: %d factors for %d channels", e.First, e.Second, len(e.Factors), n)
-		}
-		divideOutput(g, first, e.Factors)
-		multiplyInput(g, second, e.Factors)
+		w.finish()
 	}
 	return nil
+}
+
+// equalise carries out one.
+func (w *writer) equalise(e Equalisation) error {
+	dims := w.g.Info[e.Tensor].Dims
+	if len(dims) < 3 || dims[1] != len(e.Factors) {
+		return fmt.Errorf("equalised %q: %d factors for a tensor of shape %v", e.Tensor, len(e.Factors), dims)
+	}
+	ix := w.g.Index()
+	for _, name := range e.Readers {
+		if problem := checkReader(w.g, ix, w.nodes[name], e.Tensor, dims[1]); problem != "" {
+			return fmt.Errorf("equalised %q: node %q: %s", e.Tensor, name, problem)
+		}
+	}
+	list, first, err := w.readers(e.Tensor, e.Readers)
+	if err != nil {
+		return err
+	}
+	for _, n := range list {
+		data := w.g.Init[n.Input(1)].Data.([]float32)
+		inputChannel(w.g, n, func(c, i int) { data[i] *= e.Factors[c] })
+	}
+	if len(ix.Consumers[e.Tensor]) == len(list) && !isGraphOutput(w.g, e.Tensor) {
+		if w.divideBefore(ix, e) {
+			return nil
+		}
+	}
+	replaceInput(list, e.Tensor, w.divide(e.Tensor, e.Factors, first))
+	return nil
+}
+
+// divideBefore carries the division out in front of a tensor that only the
+// equalisation's readers read: in the convolution that makes it, or on the branches
+// of the Concat that does. False when neither makes it.
+func (w *writer) divideBefore(ix *onnx.Index, e Equalisation) bool {
+	tensor := e.Tensor
+	n := ix.Producer[tensor]
+	if n.Op == "Concat" && n.Int("axis", 0) == 1 {
+		from := 0
+		for i, branch := range n.Inputs {
+			to := from + w.g.Info[branch].Dims[1]
+			n.Inputs[i] = w.divide(branch, e.Factors[from:to], n)
+			from = to
+		}
+		return true
+	}
+	for n.Op == "Relu" || n.Op == "LeakyRelu" {
+		tensor = n.Input(0)
+		n = ix.Producer[tensor]
+		if n == nil || len(ix.Consumers[tensor]) != 1 || isGraphOutput(w.g, tensor) {
+			return false
+		}
+	}
+	if n.Op != "Conv" || describeLayer(w.g, n).reason != "" || !ownsConstants(w.g, ix, n) {
+		return false
+	}
+	t := w.g.Init[n.Input(1)]
+	data := t.Data.([]float32)
+	channels(t.Dims, 0, func(c, i int) { data[i] /= e.Factors[c] })
+	if b := w.g.Init[n.Input(2)]; b != nil {
+		bias := b.Data.([]float32)
+		for c := range bias {
+			bias[c] /= e.Factors[c]
+		}
+	}
+	return true
+}
+
+// divide puts a division by factors in front of the node before and gives its
+// output.
+func (w *writer) divide(tensor string, factors []float32, before *onnx.Node) string {
+	info := w.g.Info[tensor].Clone()
+	dims := make([]int, len(info.Dims))
+	for i := range dims {
+		dims[i] = 1
+	}
+	dims[1] = len(factors)
+	inverse := make([]float32, len(factors))
+	for c, f := range factors {
+		inverse[c] = 1 / f
+	}
+	name := w.fresh(tensor + "_equalised")
+	n := &onnx.Node{Op: "Mul", Name: w.fresh(tensor + "_equalise"),
+		Inputs: []string{tensor, w.constant(tensor+"_factors", onnx.NewTensor(dims, inverse))}, Outputs: []string{name}}
+	w.before[before] = append(w.before[before], n)
+	info.Name = name
+	w.g.Info[name] = info
+	return name
+}
+
+// ownsConstants says whether nobody else reads a layer's weights and bias, and
+// the bias, if any, is a float constant with one value per channel.
+func ownsConstants(g *onnx.Graph, ix *onnx.Index, n *onnx.Node) bool {
+	if len(ix.Consumers[n.Input(1)]) != 1 {
+		return false
+	}
+	name := n.Input(2)
+	if name == "" {
+		return true
+	}
+	b := g.Init[name]
+	return b != nil && b.Type == onnx.Float && b.Len() == describeLayer(g, n).out && len(ix.Consumers[name]) == 1
+}
+
+func isGraphOutput(g *onnx.Graph, tensor string) bool {
+	return slices.ContainsFunc(g.Outputs, func(o onnx.Value) bool { return o.Name == tensor })
 }
 
 func nodesByName(g *onnx.Graph) map[string]*onnx.Node {

@@ -110,12 +110,12 @@ type Group struct {
 	Via     []string `json:"via"`     // the operators that join them
 }
 
-// Equalisation moves a factor per channel from one layer to the next: the
-// output channels of First are divided by Factors, the input channels of Second
-// multiplied. The float model computes the same afterwards.
+// Equalisation divides the channels of a tensor by Factors for the convolutions
+// that are its Readers, and multiplies their weights. The float model computes the
+// same afterwards.
 type Equalisation struct {
-	First   string    `json:"first"`
-	Second  string    `json:"second"`
+	Tensor  string    `json:"tensor"`
+	Readers []string  `json:"readers"`
 	Factors []float32 `json:"factors"`
 }
 
@@ -332,12 +332,12 @@ func (p *Plan) validate() error {
 		}
 	}
 	for i, e := range p.Equalised {
-		if e.First == "" || e.Second == "" {
-			return fmt.Errorf("equalised entry %d names no pair of nodes", i)
+		if e.Tensor == "" || len(e.Readers) == 0 {
+			return fmt.Errorf("equalised entry %d names no tensor or no reader", i)
 		}
 		for c, v := range e.Factors {
 			if !goodScale(v) || v > 1e6 || v < 1e-6 {
-				return fmt.Errorf("equalised %q, %q: factor %v of channel %d; it must lie within 1e-6..1e6", e.First, e.Second, v, c)
+				return fmt.Errorf("equalised %q: factor %v of channel %d; it must lie within 1e-6..1e6", e.Tensor, v, c)
 			}
 		}
 	}
@@ -378,7 +378,10 @@ func (p *Plan) Clone() *Plan {
 		return w
 	})
 	c.Skipped = clone(p.Skipped)
-	c.Equalised = cloneEach(p.Equalised, func(e Equalisation) Equalisation { e.Factors = clone(e.Factors); return e })
+	c.Equalised = cloneEach(p.Equalised, func(e Equalisation) Equalisation {
+		e.Readers, e.Factors = clone(e.Readers), clone(e.Factors)
+		return e
+	})
 	c.Biases = cloneEach(p.Biases, func(b BiasCorrection) BiasCorrection { b.Delta = clone(b.Delta); return b })
 	return &c
 }

@@ -24,7 +24,7 @@ func samplePlan(t *testing.T) *Plan {
 		p.Sites[i].AbsMax = 1.3
 	}
 	p.Method = "absmax"
-	p.Equalised = []Equalisation{{"p", "q", []float32{1.5, 2}}}
+	p.Equalised = []Equalisation{{"p", []string{"q"}, []float32{1.5, 2}}}
 	p.Biases = []BiasCorrection{{"c1", []float32{-1e-3}}}
 	return p
 }

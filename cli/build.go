@@ -82,7 +82,7 @@ func calibrationFlags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "pooled", Category: flagsCalibration, Usage: "quantise layers on a single position too (squeeze-and-excite)"},
 		&urfave.BoolFlag{Name: "heads", Category: flagsCalibration, Usage: "quantise the last layer of every head too"},
 		&urfave.BoolFlag{Name: "no-concat", Category: flagsCalibration, Usage: "let the inputs of a Concat have scales of their own"},
-		&urfave.BoolFlag{Name: "equalise", Category: flagsCalibration, Usage: "cross-layer equalisation first"},
+		&urfave.StringFlag{Name: "equalise", Value: "auto", Category: flagsCalibration, Usage: "even out channels of very different range first, `WHEN`: auto (keeps the better), on, off"},
 		&urfave.BoolFlag{Name: "bias-correction", Category: flagsCalibration, Usage: "undo the mean error that rounded weights make"},
 		&urfave.StringFlag{Name: "onnx-weights", Category: flagsCalibration, Value: "float", Usage: "`FORM` of quantised weights in the ONNX file (int8: a quarter of the size, not for TensorRT 8.4)"},
 	}
@@ -110,13 +110,16 @@ func calibrateOptions(c *urfave.Context) (job.CalibrateOptions, calib.WeightForm
 	command := c.Command.Name
 	o := job.CalibrateOptions{
 		Method: job.AutoMethod, Placement: calib.DefaultOptions(),
-		Equalise: c.Bool("equalise"), Biases: c.Bool("bias-correction"), Images: c.Int("calib-images"),
+		Equalise: job.Equalise(c.String("equalise")), Biases: c.Bool("bias-correction"), Images: c.Int("calib-images"),
 	}
 	if name := c.String("method"); name != string(job.AutoMethod) {
 		var err error
 		if o.Method, err = calib.ParseMethod(name); err != nil {
 			return o, 0, usage(command, "--method: %v", err)
 		}
+	}
+	if !slices.Contains([]job.Equalise{job.EqualiseAuto, job.EqualiseOn, job.EqualiseOff}, o.Equalise) {
+		return o, 0, usage(command, "--equalise %q: expected auto, on or off", o.Equalise)
 	}
 	if o.Images < 0 {
 		return o, 0, usage(command, "--calib-images %d: expected a number above 0", o.Images)

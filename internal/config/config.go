@@ -98,7 +98,7 @@ type QuantPost struct {
 	Algo           string
 	HistPercent    float64
 	BiasCorrection bool
-	Equalise       bool
+	Equalise       string // auto, on or off
 	FullQuantize   bool
 	SkipTensors    []string
 	WeightType     string
@@ -204,7 +204,7 @@ func Default() *Config {
 			Concat: true, QuantPostFirst: true, ScaleTrainable: true, Rounding: RoundTensorRT,
 		},
 		QuantPost: QuantPost{
-			BatchSize: 32, Algo: "auto", HistPercent: 0.999, WeightType: "channel_wise_abs_max", OpTypes: layers(),
+			BatchSize: 32, Algo: "auto", Equalise: "auto", HistPercent: 0.999, WeightType: "channel_wise_abs_max", OpTypes: layers(),
 		},
 		Search: Search{
 			Algos: []string{"KL", "hist", "avg", "mse"}, BiasCorrect: []bool{true, false},

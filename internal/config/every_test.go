@@ -62,7 +62,7 @@ QuantPost:
   batch_size: 2
   batch_nums: 3
   bias_correction: true
-  equalise: true
+  equalise: on
   quantize_op_types: mul
   weight_quantize_type: abs_max
   is_full_quantize: true
@@ -118,7 +118,7 @@ func TestEveryKey(t *testing.T) {
 			MovingRate: 0.1, WindowSize: 2, UsePACT: true, PACTInit: 3, PACTLearningRate: 0.4, PACTDecay: 0.5, Quantizer: "act",
 			LSQLearningRate: 0.6, Rounding: "paddle", FullQuantize: true, NotQuantPattern: []string{"c1"},
 			Exclude: []string{"c2"}, Include: []string{"c3"}, Pooled: true, Heads: true},
-		QuantPost: QuantPost{Algo: "emd", HistPercent: 0.1, BatchSize: 2, BatchNums: 3, BiasCorrection: true, Equalise: true,
+		QuantPost: QuantPost{Algo: "emd", HistPercent: 0.1, BatchSize: 2, BatchNums: 3, BiasCorrection: true, Equalise: "on",
 			OpTypes: []string{"mul"}, WeightType: "abs_max", FullQuantize: true, SkipTensors: []string{"d1"}},
 		Search: Search{Algos: []string{"emd", "min_max"}, BiasCorrect: []bool{false},
 			WeightTypes: []string{"abs_max", "channel_wise_abs_max"}, HistPercent: []float64{0.1, 0.2}, BatchNum: []int{3, 4}, MaxQuantCount: 5},

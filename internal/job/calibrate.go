@@ -22,7 +22,7 @@ type CalibrateOptions struct {
 	Method    calib.Method // of the activations; "" is AutoMethod
 	Weights   calib.Method // of the weights; "" is calib.AbsMax, beside which AutoMethod tries calib.MSE
 	Placement calib.Options
-	Equalise  bool // cross-layer equalisation first
+	Equalise  Equalise
 	Biases    bool // bias correction; AutoMethod tries it in any case
 	Images    int  // at most so many; 0: all
 	Search    calib.AutoOptions
@@ -48,6 +48,8 @@ type Calibration struct {
 	// the images.
 	NodeError map[string]float64
 	Seconds   float64
+
+	score float64 // error as calib.Score has it, to choose between two
 }
 
 // Calibrate observes the float model on pictures and settles the plan.
@@ -68,17 +70,22 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	if o.Method == "" {
 		o.Method = AutoMethod
 	}
-	plan, err := o.place(d)
+	c, err := m.equalised(ctx, d, samples, o)
 	if err != nil {
 		return nil, err
 	}
-	float := d
-	if o.Equalise {
-		plan.Equalised = calib.Equalise(d.Model.Graph)
-		if float, err = d.rescaled(plan.Equalised); err != nil {
-			return nil, err
-		}
+	c.Seconds = time.Since(start).Seconds()
+	return c, nil
+}
+
+// calibrate settles the plan for d, of which float is the form with its channels
+// equalised as the list says.
+func (m *Machine) calibrate(ctx context.Context, d, float *Detector, list []calib.Equalisation, samples Samples, o CalibrateOptions) (*Calibration, error) {
+	plan, err := o.place(float)
+	if err != nil {
+		return nil, err
 	}
+	plan.Equalised = list
 	sim := newSimulator(m, float, d, o.Search.Images)
 	sim.tensors = tensorsOf(plan)
 	if o.Method == AutoMethod && o.Grid == nil {
@@ -133,16 +140,9 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 		return nil, err
 	}
 	c.Plan = plan
-	c.Seconds = time.Since(start).Seconds()
-	return c, nil
-}
-
-func (d *Detector) rescaled(list []calib.Equalisation) (*Detector, error) {
-	model, err := calib.Rescale(d.Model, list)
-	if err != nil {
-		return nil, err
-	}
-	return d.Derive(model)
+	errs, err := sim.Error(ctx, plan, o.Search.Images)
+	c.score = calib.Score(errs)
+	return c, err
 }
 
 func (m *Machine) search(ctx context.Context, sim *simulator, p *calib.Plan, stats map[string]*calib.Statistics, o calib.AutoOptions) (*calib.Plan, []calib.Trial, error) {

@@ -84,7 +84,7 @@ func calibration(c *config.Config) (CalibrateOptions, error) {
 	}
 	o := CalibrateOptions{
 		Method: AutoMethod, Placement: calib.DefaultOptions(), Images: post.Images(),
-		Biases: post.BiasCorrection, Equalise: post.Equalise, SkipTensors: post.SkipTensors,
+		Biases: post.BiasCorrection, Equalise: Equalise(post.Equalise), SkipTensors: post.SkipTensors,
 		PerTensor: weights == "abs_max",
 	}
 	if c.Given.Quantization || c.Given.QuantPost {

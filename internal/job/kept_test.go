@@ -48,7 +48,7 @@ func TestKept(t *testing.T) {
 			return func() { o.Calibrate.Placement.Exclude = nil }
 		},
 		"images":   func() func() { o.Calibrate.Images = 1; return func() { o.Calibrate.Images = 0 } },
-		"equalise": func() func() { o.Calibrate.Equalise = true; return func() { o.Calibrate.Equalise = false } },
+		"equalise": func() func() { o.Calibrate.Equalise = EqualiseOn; return func() { o.Calibrate.Equalise = "" } },
 		"model": func() func() {
 			old := d.Source.SHA256
 			d.Source.SHA256 = "x"

@@ -57,7 +57,7 @@ func (s *session) buildPrecisions(f benchFlags, found benchedGPU) (engines []ben
 			o := job.BuildOptions{
 				Model: path, Output: filepath.Join(dir, name+"."+p+".engine"), Load: f.load,
 				INT8: strings.HasPrefix(p, "int8"), FP16: strings.HasSuffix(p, "fp16"),
-				Calibrate: job.CalibrateOptions{Method: job.AutoMethod, Placement: calib.DefaultOptions()},
+				Calibrate: job.CalibrateOptions{Method: job.AutoMethod, Placement: calib.DefaultOptions(), Equalise: job.EqualiseAuto},
 				Distil:    job.DistilOptions{Mode: job.DistilOff},
 				Engine:    options, Program: Version, Command: s.command,
 			}

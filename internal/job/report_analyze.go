@@ -166,7 +166,7 @@ func (m *Machine) analyze(ctx context.Context, d *Detector, plan *calib.Plan, in
 	s := m.subject(d, plan, o.Precision)
 	a.Heads = s.Heads
 	if work != "" {
-		if s.Store, err = analysis.NewStore(filepath.Join(work, "layers"), storeKey(d, plan, in.sources, len(samples), s)...); err != nil {
+		if s.Store, err = storeOf(filepath.Join(work, "layers"), d, plan, in.sources, len(samples), s); err != nil {
 			return err
 		}
 	}
@@ -224,9 +224,18 @@ func readSome(ctx context.Context, samples Samples, n int) ([]analysis.Sample, [
 	return list, bad, nil
 }
 
-// storeKey is all that a part of the analysis depends on.
-func storeKey(d *Detector, plan *calib.Plan, sources *coco.Dataset, samples int, s analysis.Subject) []any {
+// storeOf keeps parts of an analysis that are the same as long as everything is that
+// they depend on.
+func storeOf(dir string, d *Detector, plan *calib.Plan, sources *coco.Dataset, samples int, s analysis.Subject) (*analysis.Store, error) {
+	// As text: a plan that comes from a file is the same as when it was made.
+	text, err := plan.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("analyse %s: %w", d.Path, err)
+	}
 	var files []string
+	if info, err := os.Stat(sources.Path); err == nil { // with the labels, if any
+		files = append(files, fmt.Sprint(sources.Path, info.Size(), info.ModTime().UnixNano()))
+	}
 	for i, im := range sources.Images {
 		if i >= 2*samples { // more than are read
 			break
@@ -235,14 +244,14 @@ func storeKey(d *Detector, plan *calib.Plan, sources *coco.Dataset, samples int,
 			files = append(files, fmt.Sprint(im.Path, info.Size(), info.ModTime().UnixNano()))
 		}
 	}
-	return []any{d.Source.SHA256, d.Spec, plan, files, samples, s.Heads, s.Precision}
+	return analysis.NewStore(dir, d.Source.SHA256, d.Spec, string(text), files, samples, s.Heads, s.Precision)
 }
 
 // worst measures mAP of the float model and with each of the most sensitive layers
 // quantised alone.
 func (m *Machine) worst(ctx context.Context, d *Detector, plan *calib.Plan, val *coco.Dataset, o AnalyzeOptions, work string, a *Analysis) error {
 	since := time.Now()
-	store, err := analysis.NewStore(filepath.Join(work, "accuracy"), storeKey(d, plan, val, len(val.Images), m.subject(d, plan, 0))...)
+	store, err := storeOf(filepath.Join(work, "accuracy"), d, plan, val, len(val.Images), m.subject(d, plan, 0))
 	if err != nil {
 		return err
 	}

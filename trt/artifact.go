@@ -41,6 +41,13 @@ type Artifact struct {
 	Precision string `json:"precision"`
 	// Convolutions counts those that run in INT8; nil where it cannot be told.
 	Convolutions *Convolutions `json:"convolutions,omitempty"`
+	// Implicit: INT8 by a table of scales in a float model, where TensorRT decided
+	// which layers take it.
+	Implicit bool `json:"implicit,omitempty"`
+	// How else than by this TensorRT, on this GPU, with these weights it can be used.
+	VersionCompatible  bool   `json:"version_compatible,omitempty"`
+	HardwareCompatible string `json:"hardware_compatible,omitempty"`
+	Refit              bool   `json:"refit,omitempty"`
 	// Warnings are sentences on what the engine does not do as the model asks.
 	Warnings []string `json:"warnings,omitempty"`
 	Inputs   []Tensor `json:"inputs"`
@@ -185,7 +192,7 @@ func (a *Artifact) warnings() []string {
 // CheckRuntime is an error, a bad input, when TensorRT as found here cannot run
 // the engine: TensorRT loads no engine of another version.
 func (a *Artifact) CheckRuntime(f Family) error {
-	if a.Backend == f.Backend && a.Version == f.Version {
+	if a.Backend == f.Backend && (a.Version == f.Version || a.VersionCompatible && compareVersions(a.Version, f.Version) < 0) {
 		return nil
 	}
 	return fault.BadInput(fmt.Errorf("engine %s was built by %s, here is %s: build it again",

@@ -3,11 +3,13 @@ package trt
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"trtact/internal/atomicfile"
 	"trtact/internal/fault"
 )
 
@@ -41,7 +43,7 @@ func Build(ctx context.Context, model []byte, o BuildOptions) (*Engine, error) {
 
 // BuildWith is Build with a family that Choose gave.
 func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions) (*Engine, error) {
-	if err := o.check(); err != nil {
+	if err := family.Check(o); err != nil {
 		return nil, err
 	}
 	places := DefaultPlaces()
@@ -50,6 +52,12 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.TimingCache != "" { // the child stands elsewhere
+		var err error
+		if o.TimingCache, err = filepath.Abs(o.TimingCache); err != nil {
+			return nil, fmt.Errorf("timing cache %s: %w", o.TimingCache, err)
+		}
 	}
 	var a *answer
 	var dropped []DroppedTarget
@@ -60,6 +68,11 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if len(a.timings) > 0 {
+		if err := atomicfile.Write(o.TimingCache, a.timings); err != nil {
+			return nil, fmt.Errorf("timing cache: %w", err)
+		}
 	}
 	engine := &Engine{Bytes: a.engine}
 	engine.Artifact = Artifact{
@@ -78,6 +91,9 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 		InspectionProblem: a.InspectionProblem,
 		DroppedTargets:    dropped,
 		Convolutions:      plannedConvolutions(a.engine),
+
+		VersionCompatible: o.VersionCompatible, HardwareCompatible: o.HardwareCompatible, Refit: o.Refit,
+		Implicit: len(o.CalibrationCache) > 0,
 	}
 	for _, t := range o.Targets {
 		engine.Artifact.Targets = append(engine.Artifact.Targets, TargetName(t))

@@ -4,8 +4,10 @@ package trt
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -76,8 +78,14 @@ func build(library *library, r request, a *answer) error {
 	if err != nil {
 		return err
 	}
+	var timings []byte
+	if r.Options.TimingCache != "" {
+		if timings, err = readTimings(r.Options.TimingCache); err != nil {
+			return err
+		}
+	}
 	start := time.Now()
-	built, err := library.build(model, r.Options, r.Log)
+	built, err := library.build(model, timings, r.Options, r.Log)
 	if err != nil {
 		return err
 	}
@@ -94,5 +102,22 @@ func build(library *library, r request, a *answer) error {
 			a.InspectionProblem = "TensorRT's inspector gave no valid JSON"
 		}
 	}
+	if timings := built.timings(); len(timings) > 0 {
+		if err := os.WriteFile(r.Timings, timings, 0o600); err != nil {
+			return err
+		}
+	}
 	return os.WriteFile(r.Engine, built.data(), 0o600)
+}
+
+// readTimings is the timing cache at path, empty when there is none yet.
+func readTimings(path string) ([]byte, error) {
+	data, err := readCapped(path, maxEngineBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read timing cache: %w", err)
+	}
+	return data, nil
 }

@@ -72,7 +72,7 @@ func TestBuildInChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "stand-in fp16=1 int8=1 level=2 workspace=5368709120 profiles=1"
+	want := "stand-in fp16=1 int8=1 level=2 workspace=5368709120 profiles=1 more=0,0,0,0,0,0"
 	if string(e.Bytes) != want {
 		t.Errorf("engine %q, want %q", e.Bytes, want)
 	}

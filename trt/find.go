@@ -32,7 +32,11 @@ type Family struct {
 	StrongTypes bool `json:"strong_types,omitempty"`
 	// CalibrationCache: implicit INT8 by a table of scales is possible.
 	CalibrationCache bool `json:"calibration_cache,omitempty"`
-	CanBuild         bool `json:"can_build"`
+	// Can lists what it has of CanTimingCache and so on, TacticSources the sources
+	// of kernels that can be chosen.
+	Can           []string `json:"can,omitempty"`
+	TacticSources []string `json:"tactic_sources,omitempty"`
+	CanBuild      bool     `json:"can_build"`
 	// Problem is why it cannot build here, one line; "" when it can.
 	Problem string `json:"problem,omitempty"`
 

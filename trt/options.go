@@ -41,12 +41,30 @@ type BuildOptions struct {
 	// Shapes gives the sizes of inputs that have dynamic dimensions.
 	Shapes map[string]Profile `json:"shapes,omitempty"`
 
+	// LayerTypes are the types that nodes of the model have to compute in, by
+	// name: fp32, fp16 or int8. Where types are the model's own, they are refused.
+	LayerTypes map[string]string `json:"layer_types,omitempty"`
+
 	Workspace         int64 `json:"workspace,omitempty"`          // bytes of scratch memory, 0: TensorRT's default
 	OptimizationLevel *int  `json:"optimization_level,omitempty"` // 0 to 5, nil: TensorRT's default
 	NoTF32            bool  `json:"no_tf32,omitempty"`            // FP32 convolutions stay FP32 on Ampere and newer
 	// Detailed keeps all that TensorRT knows of a layer in the engine and, where
 	// the machine can load it, its layer table in the sidecar.
 	Detailed bool `json:"detailed,omitempty"`
+
+	// TimingCache is a file with what TensorRT measured in earlier builds. It is
+	// read if it is there, and written anew after the build. "": none.
+	TimingCache string `json:"timing_cache,omitempty"`
+	// TacticSources are changes to where TensorRT takes kernels from: "-cudnn"
+	// leaves one of TacticSourceNames out, "+cudnn" or "cudnn" takes it in.
+	TacticSources []string `json:"tactic_sources,omitempty"`
+	// VersionCompatible engines are loaded by later versions of TensorRT too.
+	VersionCompatible bool `json:"version_compatible,omitempty"`
+	// HardwareCompatible is "", AmperePlus or SameCapability: which other GPUs
+	// the engine runs on than the one that it is built on.
+	HardwareCompatible string `json:"hardware_compatible,omitempty"`
+	Refit              bool   `json:"refit,omitempty"`          // weights can be exchanged in the engine
+	SparseWeights      bool   `json:"sparse_weights,omitempty"` // 2:4 sparse weights may get kernels of their own
 
 	// Model names the model in messages and in the sidecar.
 	Model string `json:"model,omitempty"`
@@ -60,6 +78,12 @@ type BuildOptions struct {
 	// Places says where to look for TensorRT; nil is DefaultPlaces.
 	Places *Places `json:"-"`
 }
+
+// What an engine's HardwareCompatible can be.
+const (
+	AmperePlus     = "ampere+"
+	SameCapability = "same-capability"
+)
 
 // Profile is the range of sizes an input may have, and the one that TensorRT
 // optimises for.
@@ -86,6 +110,22 @@ func (o BuildOptions) check() error {
 	}
 	if o.Timeout < 0 || o.Workspace < 0 {
 		return fault.Usage(fmt.Errorf("time limit %v and workspace %d may not be negative", o.Timeout, o.Workspace))
+	}
+	switch o.HardwareCompatible {
+	case "", AmperePlus, SameCapability:
+	default:
+		return fault.Usage(fmt.Errorf("hardware compatibility %q, want %s or %s", o.HardwareCompatible, AmperePlus, SameCapability))
+	}
+	if level := o.OptimizationLevel; level != nil && (*level < 0 || *level > 5) {
+		return fault.Usage(fmt.Errorf("optimisation level %d, want 0 to 5", *level))
+	}
+	if _, _, err := tacticSources(o.TacticSources); err != nil {
+		return err
+	}
+	for node, name := range o.LayerTypes {
+		if _, err := layerType(name); err != nil {
+			return fault.Usage(fmt.Errorf("layer %q: %w", node, err))
+		}
 	}
 	for name, p := range o.Shapes {
 		if len(p.Min) != len(p.Opt) || len(p.Opt) != len(p.Max) || len(p.Opt) > maxRank {

@@ -35,7 +35,8 @@ type request struct {
 	Log       string       `json:"log"`    // TensorRT's messages go here
 	Answer    string       `json:"answer"` // file to write the answer to
 	Model     string       `json:"model,omitempty"`
-	Engine    string       `json:"engine,omitempty"` // file to write the engine to
+	Engine    string       `json:"engine,omitempty"`  // file to write the engine to
+	Timings   string       `json:"timings,omitempty"` // file to write the timing cache to
 	Options   BuildOptions `json:"options"`
 	Load      *loading     `json:"load,omitempty"` // the engine of a session
 }
@@ -58,7 +59,8 @@ type answer struct {
 	Inspection        json.RawMessage `json:"inspection,omitempty"`
 	InspectionProblem string          `json:"inspection_problem,omitempty"`
 
-	engine []byte
+	engine  []byte
+	timings []byte
 }
 
 // job is one run of a child.
@@ -81,7 +83,7 @@ func (j job) run(ctx context.Context) (*answer, error) {
 	r := j.Request
 	r.Answer = filepath.Join(dir, "answer.json")
 	if j.model != nil {
-		r.Model, r.Engine = filepath.Join(dir, "model.onnx"), filepath.Join(dir, "engine")
+		r.Model, r.Engine, r.Timings = filepath.Join(dir, "model.onnx"), filepath.Join(dir, "engine"), filepath.Join(dir, "timings")
 		if err := os.WriteFile(r.Model, j.model, 0o600); err != nil {
 			return nil, fmt.Errorf("%s: %w", j.what, err)
 		}
@@ -122,6 +124,9 @@ func (j job) run(ctx context.Context) (*answer, error) {
 	if r.Engine != "" {
 		if a.engine, err = readCapped(r.Engine, maxEngineBytes); err != nil {
 			return nil, fmt.Errorf("%s: read the engine: %w", j.what, err)
+		}
+		if a.timings, err = readTimings(r.Timings); err != nil {
+			return nil, fmt.Errorf("%s: %w", j.what, err)
 		}
 	}
 	return a, nil

@@ -272,7 +272,7 @@ func TestRTXHandles(t *testing.T) {
 	}
 	model := smallModel(t, int8DQ, 13, 1, false)
 	for i := range 5 {
-		b, err := l.build(model, BuildOptions{Targets: []int{86}}, filepath.Join(t.TempDir(), "log"))
+		b, err := l.build(model, nil, BuildOptions{Targets: []int{86}}, filepath.Join(t.TempDir(), "log"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +283,7 @@ func TestRTXHandles(t *testing.T) {
 			t.Errorf("engine of %d bytes, %d layers", len(b.data()), len(b.layers()))
 		}
 		b.close()
-		if _, err := l.build([]byte("garbage"), BuildOptions{}, ""); err == nil {
+		if _, err := l.build([]byte("garbage"), nil, BuildOptions{}, ""); err == nil {
 			t.Error("garbage was built")
 		}
 	}
@@ -375,5 +375,41 @@ func TestTensorRTWithoutGPU(t *testing.T) {
 	}
 	if left := leftBehind(t); left != "" {
 		t.Errorf("left behind: %s", left)
+	}
+}
+
+// The options that TensorRT for RTX has change the engine; the others are refused.
+func TestRTXOptions(t *testing.T) {
+	family, places := rtx(t)
+	model := smallModel(t, int8DQ, 13, 1, false)
+	build := func(o BuildOptions) (*Engine, error) {
+		o.Places, o.Targets = &places, []int{86}
+		return BuildWith(context.Background(), family, model, o)
+	}
+	level := 5
+	for name, o := range map[string]BuildOptions{
+		"sparse": {SparseWeights: true}, "level": {OptimizationLevel: &level}, "workspace": {Workspace: 1 << 30},
+	} {
+		e, err := build(o)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if c := e.Artifact.Convolutions; c == nil || c.INT8 != 4 {
+			t.Errorf("%s: convolutions %+v", name, c)
+		}
+		t.Logf("%s: %d bytes, %+v", name, len(e.Bytes), e.Artifact.Convolutions)
+	}
+	// Refittable engines are compiled on the spot.
+	if e, err := build(BuildOptions{Refit: true}); err == nil && !e.Artifact.Refit || err != nil && fault.Code(err) != fault.CodeNoDevice {
+		t.Errorf("refit: %v (exit code %d)", err, fault.Code(err))
+	}
+	for name, o := range map[string]BuildOptions{
+		"timing cache": {TimingCache: "f"}, "tactic sources": {TacticSources: []string{"-cudnn"}}, "version-compatible": {VersionCompatible: true},
+		"Ampere": {HardwareCompatible: AmperePlus}, "layer types": {LayerTypes: map[string]string{"a": "fp32"}},
+	} {
+		if _, err := build(o); fault.Code(err) != fault.CodeUsage || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -33,6 +33,7 @@ static void engine_layer(const trtact_trt_api* t, trtact_trt_engine* g, int32_t 
 static int32_t engine_inspect(const trtact_trt_api* t, trtact_trt_library* l, trtact_trt_engine* g, const char** json, trtact_trt_error* e) {
   return t->engine_inspect(l, g, json, e);
 }
+static const void* engine_timings(const trtact_trt_api* t, trtact_trt_engine* g, size_t* n) { return t->engine_timings(g, n); }
 static int64_t live(const trtact_trt_api* t) { return t->live(); }
 
 static void default_signals(void) {
@@ -48,7 +49,9 @@ import "C"
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"unsafe"
 )
 
@@ -121,6 +124,26 @@ func (s *shim) family() Family {
 		StrongTypes:      t.features&C.TRTACT_TRT_STRONG_TYPES != 0 || t.features&C.TRTACT_TRT_WEAK_TYPES == 0,
 		CalibrationCache: t.features&C.TRTACT_TRT_CALIBRATION_CACHE != 0,
 	}
+	for _, a := range []struct {
+		feature C.uint32_t
+		name    string
+	}{
+		{C.TRTACT_TRT_LAYER_TYPES, CanLayerTypes},
+		{C.TRTACT_TRT_TIMING_CACHE, CanTimingCache},
+		{C.TRTACT_TRT_OPTIMIZATION_LEVEL, CanOptimizationLevel},
+		{C.TRTACT_TRT_VERSION_COMPATIBLE, CanVersionCompatible},
+		{C.TRTACT_TRT_AMPERE_PLUS_ENGINES, CanAmperePlus},
+		{C.TRTACT_TRT_SAME_CAPABILITY_ENGINES, CanSameCapability},
+	} {
+		if t.features&a.feature != 0 {
+			f.Can = append(f.Can, a.name)
+		}
+	}
+	for _, name := range TacticSourceNames() {
+		if uint32(t.tactic_sources)&sourceBits[name] != 0 {
+			f.TacticSources = append(f.TacticSources, name)
+		}
+	}
 	if t.features&C.TRTACT_TRT_TARGETS != 0 {
 		f.Backend = BackendRTX
 		for _, target := range unsafe.Slice(t.targets, int(t.n_targets)) {
@@ -187,7 +210,9 @@ type built struct {
 	cleanup runtime.Cleanup
 }
 
-func (l *library) build(model []byte, o BuildOptions, log string) (*built, error) {
+// build makes an engine. timings is the timing cache to begin with, which may be
+// empty; the options say whether one is kept at all.
+func (l *library) build(model, timings []byte, o BuildOptions, log string) (*built, error) {
 	var mem arena
 	defer mem.free()
 	options := (*C.trtact_trt_build_options)(mem.zeroed(C.sizeof_trtact_trt_build_options))
@@ -212,6 +237,24 @@ func (l *library) build(model []byte, o BuildOptions, log string) (*built, error
 	options.targets, options.n_targets = mem.ints(o.Targets), C.int32_t(len(o.Targets))
 	options.profiles, options.n_profiles = mem.profiles(o.Shapes), C.int32_t(len(o.Shapes))
 	options.log_path = mem.string(log)
+	options.layer_types, options.n_layer_types = mem.layerTypes(o.LayerTypes), C.int32_t(len(o.LayerTypes))
+	if o.TimingCache != "" {
+		options.keep_timings = 1
+		options.timing_cache, options.timing_cache_bytes = mem.bytes(timings), C.size_t(len(timings))
+	}
+	on, off, err := tacticSources(o.TacticSources)
+	if err != nil {
+		return nil, err
+	}
+	options.sources_on, options.sources_off = C.uint32_t(on), C.uint32_t(off)
+	options.version_compatible = flag(o.VersionCompatible)
+	switch o.HardwareCompatible {
+	case AmperePlus:
+		options.hardware_compatible = C.TRTACT_TRT_AMPERE_PLUS
+	case SameCapability:
+		options.hardware_compatible = C.TRTACT_TRT_SAME_CAPABILITY
+	}
+	options.refit, options.sparse_weights = flag(o.Refit), flag(o.SparseWeights)
 	options.log_level = C.TRTACT_TRT_LOG_INFO
 	if o.Verbose {
 		options.log_level = C.TRTACT_TRT_LOG_VERBOSE
@@ -241,6 +284,14 @@ func (b *built) close() {
 func (b *built) data() []byte {
 	var n C.size_t
 	p := C.engine_data(b.library.shim.table, b.handle, &n)
+	return unsafe.Slice((*byte)(p), int(n))
+}
+
+// timings is the timing cache after the build, nil where none was asked for; valid
+// until close.
+func (b *built) timings() []byte {
+	var n C.size_t
+	p := C.engine_timings(b.library.shim.table, b.handle, &n)
 	return unsafe.Slice((*byte)(p), int(n))
 }
 
@@ -359,6 +410,16 @@ func (a *arena) profiles(shapes map[string]Profile) *C.trtact_trt_profile {
 		c.input = a.string(name)
 		c.min, c.opt, c.max = cDims(shape.Min), cDims(shape.Opt), cDims(shape.Max)
 		i++
+	}
+	return p
+}
+
+func (a *arena) layerTypes(types map[string]string) *C.trtact_trt_layer_type {
+	p := (*C.trtact_trt_layer_type)(a.zeroed(len(types) * C.sizeof_trtact_trt_layer_type))
+	list := unsafe.Slice(p, len(types))
+	for i, node := range slices.Sorted(maps.Keys(types)) {
+		number, _ := layerType(types[node]) // BuildOptions.check has made sure of it
+		list[i].node, list[i]._type = a.string(node), C.int32_t(number)
 	}
 	return p
 }

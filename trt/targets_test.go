@@ -110,7 +110,7 @@ func TestRTXTuringTakesINT8(t *testing.T) {
 		targets []int
 		want    int
 	}{{[]int{86}, quantized}, {[]int{75}, 0}, {[]int{75, 86}, 0}} {
-		b, err := l.build(model, BuildOptions{Targets: c.targets}, filepath.Join(t.TempDir(), "log"))
+		b, err := l.build(model, nil, BuildOptions{Targets: c.targets}, filepath.Join(t.TempDir(), "log"))
 		if err != nil {
 			t.Fatal(err)
 		}

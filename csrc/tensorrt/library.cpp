@@ -43,9 +43,20 @@ std::string file_of(void* symbol, const std::string& otherwise) {
                                           (why.empty() ? "" : " (" + why + ")"));
 }
 
+template <typename Object>
+std::unique_ptr<Object> made(void* object, const char* what) {
+  if (object != nullptr) return std::unique_ptr<Object>(static_cast<Object*>(object));
+  Log& log = Log::instance();
+  const std::string why = log.first_error();
+  if (log.blamed_cuda() || why.empty()) no_device(why);
+  throw Failure(TRTACT_TRT_FAILED, std::string(family_name) + " gives no " + what + ": " + why);
+}
+
+} // namespace
+
 // TensorRT proper does not always answer a missing driver with an error: 10.6
 // ends the process. So the driver is asked first, by its C functions.
-[[maybe_unused]] void require_gpu() {
+void require_gpu() {
   void* const driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (driver == nullptr) no_device(loader_error());
   int (*init)(unsigned flags) = nullptr;
@@ -57,17 +68,6 @@ std::string file_of(void* symbol, const std::string& otherwise) {
   if (const int code = init(0); code != 0) no_device("cuInit gives error " + std::to_string(code));
   if (const int code = count(&devices); code != 0 || devices == 0) no_device("the driver has no GPU");
 }
-
-template <typename Object>
-std::unique_ptr<Object> made(void* object, const char* what) {
-  if (object != nullptr) return std::unique_ptr<Object>(static_cast<Object*>(object));
-  Log& log = Log::instance();
-  const std::string why = log.first_error();
-  if (log.blamed_cuda() || why.empty()) no_device(why);
-  throw Failure(TRTACT_TRT_FAILED, std::string(family_name) + " gives no " + what + ": " + why);
-}
-
-} // namespace
 
 std::string Version::text() const {
   return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
@@ -131,7 +131,13 @@ std::unique_ptr<nvinfer1::IRuntime> Library::runtime() const {
 #if !TRTACT_FAMILY_RTX
   require_gpu();
 #endif
-  return made<nvinfer1::IRuntime>(create_runtime_(&Log::instance(), NV_TENSORRT_VERSION), "runtime");
+  auto runtime = made<nvinfer1::IRuntime>(create_runtime_(&Log::instance(), NV_TENSORRT_VERSION), "runtime");
+#if TRTACT_FAMILY_COMPATIBILITY
+  // A version-compatible engine brings a runtime of its own along. What is not
+  // vouched for by its sidecar, or by the user, does not come this far.
+  runtime->setEngineHostCodeAllowed(true);
+#endif
+  return runtime;
 }
 
 std::unique_ptr<nvonnxparser::IParser> Library::parser(nvinfer1::INetworkDefinition& network) const {

@@ -14,6 +14,9 @@ struct Version {
   std::string text() const;
 };
 
+// Throws Failure with the status NO_DEVICE where there is no driver with a GPU.
+void require_gpu();
+
 class Library {
  public:
   // Tries the folders, then the dynamic loader. Throws Failure with what was

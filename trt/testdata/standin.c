@@ -14,14 +14,20 @@
 #define STANDIN_ABI TRTACT_TRT_ABI
 #endif
 #ifndef STANDIN_FEATURES
-#define STANDIN_FEATURES TRTACT_TRT_WEAK_TYPES
+#define STANDIN_FEATURES                                                          \
+  (TRTACT_TRT_WEAK_TYPES | TRTACT_TRT_LAYER_TYPES | TRTACT_TRT_TIMING_CACHE |         \
+   TRTACT_TRT_OPTIMIZATION_LEVEL | TRTACT_TRT_VERSION_COMPATIBLE |                    \
+   TRTACT_TRT_AMPERE_PLUS_ENGINES)
+#endif
+#ifndef STANDIN_SOURCES
+#define STANDIN_SOURCES (TRTACT_TRT_CUDNN | TRTACT_TRT_JIT_CONVOLUTIONS)
 #endif
 #ifndef STANDIN_PROBE
 #define STANDIN_PROBE TRTACT_TRT_OK
 #endif
 
 struct trtact_trt_library { int unused; };
-struct trtact_trt_engine { char data[64]; };
+struct trtact_trt_engine { char data[256], timings[64]; };
 static int64_t handles;
 
 static int32_t fail(trtact_trt_error* e, int32_t status, const char* text) {
@@ -55,6 +61,9 @@ static void note(const char* path, const char* text, int number) {
   fclose(f);
 }
 
+#define say(engine, ...)                                                                    \
+  snprintf((engine)->data + strlen((engine)->data), sizeof (engine)->data - strlen((engine)->data), __VA_ARGS__)
+
 static int32_t build(trtact_trt_library* l, const trtact_trt_build_options* o,
                      trtact_trt_engine** out, trtact_trt_error* e) {
   (void)l;
@@ -82,6 +91,16 @@ static int32_t build(trtact_trt_library* l, const trtact_trt_build_options* o,
   ++handles;
   snprintf((*out)->data, sizeof (*out)->data, "stand-in fp16=%d int8=%d level=%d workspace=%llu profiles=%d",
            o->fp16, o->int8, o->optimization_level, (unsigned long long)o->workspace_bytes, o->n_profiles);
+  const uint32_t extras[] = {o->sources_on, o->sources_off, (uint32_t)o->version_compatible,
+                             (uint32_t)o->hardware_compatible, (uint32_t)o->refit, (uint32_t)o->sparse_weights};
+  for (size_t i = 0; i < sizeof extras / sizeof *extras; ++i) say(*out, i == 0 ? " more=%u" : ",%u", extras[i]);
+  for (int32_t i = 0; i < o->n_layer_types; ++i) {
+    say(*out, o->layer_types[i].type == TRTACT_TRT_INT8 ? " %s:int8" : " %s:float", o->layer_types[i].node);
+  }
+  /* Its timing cache counts the builds that it has seen. */
+  if (o->keep_timings) {
+    snprintf((*out)->timings, sizeof (*out)->timings, "%.*s|", (int)o->timing_cache_bytes, (const char*)o->timing_cache);
+  }
   return TRTACT_TRT_OK;
 }
 static void engine_release(trtact_trt_engine* g) { free(g); --handles; }
@@ -111,12 +130,16 @@ static int32_t engine_inspect(trtact_trt_library* l, trtact_trt_engine* g, const
   *json = "{\"Layers\": []}";
   return TRTACT_TRT_OK;
 }
+static const void* engine_timings(const trtact_trt_engine* g, size_t* n) {
+  *n = strlen(g->timings);
+  return g->timings;
+}
 static int64_t live(void) { return handles; }
 
 static const trtact_trt_api table = {
-    STANDIN_ABI, sizeof table, "standin", "stand-in", {0, 0, 1}, STANDIN_FEATURES, NULL, 0,
+    STANDIN_ABI, sizeof table, "standin", "stand-in", {0, 0, 1}, STANDIN_FEATURES, STANDIN_SOURCES, NULL, 0,
     library_open, library_close, library_version, library_path, probe, build, engine_release,
-    engine_data, engine_io_count, engine_io, engine_layer_count, engine_layer, engine_inspect, live, NULL,
+    engine_data, engine_io_count, engine_io, engine_layer_count, engine_layer, engine_inspect, engine_timings, live, NULL,
 };
 
 const trtact_trt_api* trtact_trt_open(uint32_t abi) { return abi == STANDIN_ABI ? &table : NULL; }

@@ -100,6 +100,26 @@ enum {
   TRTACT_TRT_LOG_VERBOSE = 4,
 };
 
+/* The type in which a layer of the ONNX file is to compute, by its node's name:
+ * FLOAT32, FLOAT16 or INT8. The node's parts that compute with floats all get it. */
+typedef struct trtact_trt_layer_type {
+  const char* node;
+  int32_t type;
+} trtact_trt_layer_type;
+
+/* Where TensorRT may take kernels from, as bits. */
+enum {
+  TRTACT_TRT_CUBLAS = 1,
+  TRTACT_TRT_CUBLAS_LT = 2,
+  TRTACT_TRT_CUDNN = 4,
+  TRTACT_TRT_EDGE_MASK_CONVOLUTIONS = 8,
+  TRTACT_TRT_JIT_CONVOLUTIONS = 16,
+};
+
+/* Which other GPUs an engine runs on than the one that it was built on: none,
+ * all since Ampere, all of the same compute capability. */
+enum { TRTACT_TRT_THIS_GPU = 0, TRTACT_TRT_AMPERE_PLUS = 1, TRTACT_TRT_SAME_CAPABILITY = 2 };
+
 /* What names of layers the engine keeps for a profile: their names, nothing,
  * or all details. */
 enum { TRTACT_TRT_NAMES = 0, TRTACT_TRT_NO_NAMES = 1, TRTACT_TRT_DETAILED = 2 };
@@ -131,6 +151,22 @@ typedef struct trtact_trt_build_options {
   int32_t n_profiles;
   const char* log_path; /* messages are appended to this file; NULL: none */
   int32_t log_level;    /* TRTACT_TRT_LOG_... */
+  /* Types that single layers have to have (needs the feature LAYER_TYPES and not
+   * strongly_typed). A node that the network does not know is INVALID. */
+  const trtact_trt_layer_type* layer_types;
+  int32_t n_layer_types;
+  /* 1: TensorRT's measurements of kernels are kept, see engine_timings. The bytes
+   * are those of an earlier build, or NULL (needs the feature TIMING_CACHE). */
+  int32_t keep_timings;
+  const void* timing_cache;
+  size_t timing_cache_bytes;
+  /* TRTACT_TRT_CUBLAS | ...: to take in and to leave out, beside TensorRT's own
+   * choice; the table's tactic_sources tells which the family has. */
+  uint32_t sources_on, sources_off;
+  int32_t version_compatible;  /* 1: newer TensorRTs load it (feature VERSION_COMPATIBLE) */
+  int32_t hardware_compatible; /* TRTACT_TRT_AMPERE_PLUS, ... (features ..._ENGINES) */
+  int32_t refit;               /* 1: weights can be exchanged in the engine */
+  int32_t sparse_weights;      /* 1: 2:4 sparse weights may get their own kernels */
 } trtact_trt_build_options;
 
 enum {
@@ -138,6 +174,12 @@ enum {
   TRTACT_TRT_STRONG_TYPES = 2,      /* strongly_typed is possible */
   TRTACT_TRT_CALIBRATION_CACHE = 4, /* implicit INT8 is possible */
   TRTACT_TRT_TARGETS = 8,           /* builds without a GPU for named targets */
+  TRTACT_TRT_LAYER_TYPES = 16,      /* layer_types is possible */
+  TRTACT_TRT_TIMING_CACHE = 32,
+  TRTACT_TRT_OPTIMIZATION_LEVEL = 64,
+  TRTACT_TRT_VERSION_COMPATIBLE = 128,
+  TRTACT_TRT_AMPERE_PLUS_ENGINES = 256,
+  TRTACT_TRT_SAME_CAPABILITY_ENGINES = 512,
 };
 
 /* TensorRT's libraries, opened. Closing forgets them; they stay in the process,
@@ -248,6 +290,7 @@ typedef struct trtact_trt_api {
   const char* name;    /* "TensorRT", "TensorRT for RTX" */
   int32_t headers[3];  /* version compiled against: major, minor, patch */
   uint32_t features;
+  uint32_t tactic_sources; /* TRTACT_TRT_CUBLAS | ...: those that can be chosen */
   const int32_t* targets; /* every target there is, ascending */
   int32_t n_targets;
 
@@ -276,6 +319,10 @@ typedef struct trtact_trt_api {
    * JSON; *json lives until engine_release. Needs the GPU. */
   int32_t (*engine_inspect)(trtact_trt_library*, trtact_trt_engine*, const char** json,
                             trtact_trt_error*);
+
+  /* The timing cache after the build; *bytes is 0 when keep_timings was 0. Valid
+   * until engine_release. */
+  const void* (*engine_timings)(const trtact_trt_engine*, size_t* bytes);
 
   /* libraries, engines and sessions now alive, for leak tests */
   int64_t (*live)(void);

@@ -24,7 +24,10 @@ import (
 
 // reportSamples is on how many pictures a build tests layers at most: the report shows
 // where to look; the analyze command measures.
-const reportSamples = 8
+const (
+	reportSamples = 8
+	reportPoints  = 12
+)
 
 // reportPath is where the page of a build goes.
 func (o BuildOptions) reportPath() string {
@@ -44,7 +47,7 @@ func (b *building) writeReport(ctx context.Context, started time.Time) error {
 	r := buildReport{Result: b.r, options: b.o}
 	if c := b.untrained; c != nil && b.in.samples != nil {
 		a := &Analysis{Model: b.r.Model, Seconds: map[string]float64{}}
-		o := AnalyzeOptions{Samples: reportSamples, Precision: DefaultPrecision}
+		o := AnalyzeOptions{Samples: reportSamples, Precision: DefaultPrecision, Points: reportPoints}
 		if err := b.m.analyze(ctx, b.single, c.plan, b.in, o, "", a); err != nil {
 			if ctx.Err() != nil {
 				return err

@@ -38,6 +38,7 @@ type AnalyzeOptions struct {
 	// Precision ends the test of a layer earlier (see analysis.Subject).
 	Samples   int
 	Precision float64
+	Points    int    // of the curve along the graph; 0: DefaultPoints
 	Dir       string // where everything is written
 	Program   string
 	Command   []string
@@ -47,8 +48,7 @@ type AnalyzeOptions struct {
 const (
 	DefaultSamples   = 16
 	DefaultPrecision = 0.1
-	// analysisPoints is how many points the curve along the graph has.
-	analysisPoints = 24
+	DefaultPoints    = 24
 )
 
 // Analysis is analysis.json: what was found.
@@ -163,6 +163,9 @@ func (m *Machine) analyze(ctx context.Context, d *Detector, plan *calib.Plan, in
 		return err
 	}
 	a.Bad, a.Samples, a.Method, a.Skipped = bad, len(samples), plan.Method, plan.Skipped
+	if o.Points <= 0 {
+		o.Points = DefaultPoints
+	}
 	s := m.subject(d, plan, o.Precision)
 	a.Heads = s.Heads
 	if work != "" {
@@ -189,9 +192,9 @@ func (m *Machine) analyze(ctx context.Context, d *Detector, plan *calib.Plan, in
 	}
 	a.lap("layers", since)
 	since = time.Now()
-	s.Progress = m.count("along the graph", min(len(units), analysisPoints), "points").add
+	s.Progress = m.count("along the graph", analysis.Points(len(units), o.Points), "points").add
 	s.Precision = 0 // neighbours of a curve should be of the same pictures
-	if a.Cumulative, err = s.Cumulative(ctx, samples, analysisPoints); err != nil {
+	if a.Cumulative, err = s.Cumulative(ctx, samples, o.Points); err != nil {
 		return err
 	}
 	a.lap("along_graph", since)

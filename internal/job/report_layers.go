@@ -86,13 +86,20 @@ func (a *Analysis) charts() []namedChart {
 		{a.sensitivityChart(), "sensitivity"}, {a.cumulativeChart(), "along-the-graph"},
 		{a.weightBoxes(), "weights"}, {a.inputBoxes(), "activations"},
 	}
-	for i, l := range a.Layers[:min(drawnHistograms, len(a.Layers))] {
-		for _, c := range histograms(l) {
-			kind := "activations"
-			if l.Weights != nil && c.Title == weightsTitle(l) {
-				kind = "weights"
-			}
-			list = append(list, namedChart{c, fmt.Sprintf("layer-%d-%s", i+1, kind)})
+	for i, l := range a.shownLayers() {
+		for k, c := range histograms(l) {
+			list = append(list, namedChart{c, fmt.Sprintf("layer-%d-%s", i+1, []string{"weights", "activations"}[k])})
+		}
+	}
+	return list
+}
+
+// shownLayers are the most sensitive ones with weights, whose histograms are drawn.
+func (a *Analysis) shownLayers() []analysis.Layer {
+	var list []analysis.Layer
+	for _, l := range a.Layers {
+		if l.Weights != nil && l.Input != nil && len(list) < drawnHistograms {
+			list = append(list, l)
 		}
 	}
 	return list
@@ -101,7 +108,7 @@ func (a *Analysis) charts() []namedChart {
 // sections are those of the analysis on any page.
 func (a *Analysis) sections() []page.Section {
 	var pairs []page.Chart
-	for _, l := range a.Layers[:min(drawnHistograms, len(a.Layers))] {
+	for _, l := range a.shownLayers() {
 		pairs = append(pairs, histograms(l)...)
 	}
 	return []page.Section{
@@ -160,23 +167,15 @@ func (a *Analysis) largestJump() (to, from string) {
 	return to, from
 }
 
-func weightsTitle(l analysis.Layer) string { return "Weights of " + l.Node }
-
 // histograms are those of one layer: its weights and its input.
 func histograms(l analysis.Layer) []page.Chart {
-	var list []page.Chart
-	add := func(title string, v *analysis.Values) {
-		if v == nil {
-			return
-		}
+	draw := func(title string, v *analysis.Values) page.Chart {
 		h := v.Histogram
 		c := page.Histogram(title, h.Low, h.High, h.Float, h.INT8)
 		c.Caption = fmt.Sprintf("Error of INT8 %s, largest %.3g, 99 %% within %.2g, outliers %s.", percent(v.Error), v.Spread.AbsMax, v.Spread.P99, percent(v.Spread.Outliers))
-		list = append(list, c)
+		return c
 	}
-	add(weightsTitle(l), l.Weights)
-	add("Input of "+l.Node, l.Input)
-	return list
+	return []page.Chart{draw("Weights of "+l.Node, l.Weights), draw("Input of "+l.Node, l.Input)}
 }
 
 func (a *Analysis) weightBoxes() page.Chart {

@@ -311,15 +311,16 @@ func fewTicks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// roundStep is 1, 2 or 5 times a power of ten, at or above step.
+// roundStep is 1, 2 or 5 times a power of ten, the one nearest to step by ratio.
 func roundStep(step float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(step)))
-	for _, m := range []float64{1, 2, 5} {
-		if m*power >= step*(1-1e-9) {
-			return m * power
+	best := power
+	for _, m := range []float64{2, 5, 10} {
+		if math.Abs(math.Log(m*power/step)) < math.Abs(math.Log(best/step)) {
+			best = m * power
 		}
 	}
-	return 10 * power
+	return best
 }
 
 // logTicks are powers of ten, and 2 and 5 times them where there are few.

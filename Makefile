@@ -15,7 +15,7 @@ NATIVE_FLAGS = -DONEDNN_ROOT="$$ONEDNN_ROOT" -DTENSORRT_ROOT="$${TENSORRT_ROOT:-
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
 
-.PHONY: help setup setup-test build native go demo test test-gpu bench bench-gpu references accuracy \
+.PHONY: help setup setup-test build native go demo test test-gpu check-tensorrt bench bench-gpu references accuracy \
         zoo lint fuzz docs update-snapshots generate sanitize install clean
 
 help: ## this list
@@ -42,8 +42,11 @@ demo: build ## the main job on the bundled detector: float ONNX and pictures in,
 test: setup-test native go ## all tests; ends with the counts of passed, failed and skipped
 	@scripts/test.sh
 
-test-gpu: setup-test native go ## the tests that need an NVIDIA GPU; fails where there is none
-	@scripts/test.sh -run GPU ./...
+check-tensorrt: setup native ## the TensorRT shims against TensorRT's real libraries, 8.4 to 11 (fetches 2.8 GB; see the script)
+	@scripts/check_tensorrt.sh
+
+test-gpu: setup-test native go ## the tests that need an NVIDIA GPU, as a table; skips where there is none
+	@scripts/gpu.sh test
 
 bench: setup-test native go ## our speed and memory beside the peers', with ratios
 	@scripts/bench.sh
@@ -54,8 +57,8 @@ zoo: ## the zoo's networks beside their published parameter counts (installs PyT
 references: setup-test native go ## make the reference values that PyTorch gives again (installs PyTorch, 6 GB)
 	@$(ENV) TRTACT_TORCH=$$(scripts/setup/torch.sh) TRTACT_UPDATE_SNAPSHOTS=1 go test -count=1 ./internal/compute ./internal/nn -run 'Torch'
 
-bench-gpu: demo ## time the demo's engine; needs an NVIDIA GPU
-	@build/trtact bench build/demo/shapes.engine
+bench-gpu: setup native go ## time every model in all precisions, as tables; skips where there is no NVIDIA GPU
+	@scripts/gpu.sh bench
 
 accuracy: setup-test native go ## mAP of float, PTQ and the peers' PTQ on COCO images
 	@scripts/accuracy.sh

@@ -35,7 +35,7 @@ func Widen(g *onnx.Graph, p *Plan, set func(*Options)) (Wider, error) {
 	}
 	wide.Model, wide.Equalised = p.Model, p.Equalised
 	w := Wider{Plan: wide, Bytes: map[string]int64{}}
-	before := p.layers()
+	before := p.Layers()
 	for _, site := range wide.Weights {
 		for _, n := range site.Nodes {
 			if !slices.Contains(before, n) {
@@ -55,8 +55,8 @@ func (w Wider) trials() int {
 	return len(w.Layers) + bits.Len(uint(len(w.Layers))) + 1
 }
 
-// layers lists the weighted nodes that a plan quantises.
-func (p *Plan) layers() []string {
+// Layers lists the weighted nodes that a plan quantises.
+func (p *Plan) Layers() []string {
 	var list []string
 	for _, w := range p.Weights {
 		list = append(list, w.Nodes...)

@@ -15,7 +15,7 @@ type layerCost struct {
 
 func (l layerCost) Error(_ context.Context, p *Plan, _ int) ([]float64, error) {
 	e := l.base
-	for _, n := range p.layers() {
+	for _, n := range p.Layers() {
 		e += l.cost[n]
 	}
 	return []float64{e}, nil
@@ -59,7 +59,7 @@ func TestAdmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layers := best.layers()
+	layers := best.Layers()
 	for _, n := range w.Layers {
 		if slices.Contains(layers, n) == (n == dear) {
 			t.Errorf("layer %s in INT8: %v", n, n != dear)

@@ -51,7 +51,7 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 	p = p.Clone()
 	p.prune()
 	p.dropIdlePads(m.Graph)
-	p.dropIdleEqualisations()
+	p.Equalised = p.ActiveEqualisations()
 	out := m.Clone()
 	if out.Opset < minOpset {
 		if err := onnx.UpgradeOpset(out, minOpset); err != nil {
@@ -107,10 +107,13 @@ func (p *Plan) dropIdlePads(g *onnx.Graph) {
 	p.Sites = sites
 }
 
-// dropIdleEqualisations takes those out whose readers all stay float.
-func (p *Plan) dropIdleEqualisations() {
-	quantised := p.layers()
-	p.Equalised = slices.DeleteFunc(p.Equalised, func(e Equalisation) bool {
+// ActiveEqualisations are those that Apply and Bake carry out: some reader is
+// quantised.
+func (p *Plan) ActiveEqualisations() []Equalisation {
+	p = p.Clone()
+	p.prune()
+	quantised := p.Layers()
+	return slices.DeleteFunc(p.Equalised, func(e Equalisation) bool {
 		return !slices.ContainsFunc(e.Readers, func(name string) bool { return slices.Contains(quantised, name) })
 	})
 }

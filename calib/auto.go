@@ -20,8 +20,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-
-	"trtact/internal/onnx"
 )
 
 // Simulator runs a plan's quantised model.
@@ -371,91 +369,4 @@ func (p *Plan) methodSummary() string {
 		}
 	}
 	return strings.Join(names, ", ")
-}
-
-// Gain is what leaving one layer float brings.
-type Gain struct {
-	Node   string
-	Op     string
-	Errors []float64 // per head, with this layer float
-	Score  float64
-	// Factor is the score with this layer float over the score without: 0.8
-	// means a fifth of the error is this layer's.
-	Factor float64
-}
-
-// RankSkips simulates the plan once per quantised layer with that layer left
-// float, and gives the layers by how much that helps, most first. With more
-// layers than budget, those with the noisiest inputs are simulated; budget 0
-// means all.
-func RankSkips(ctx context.Context, sim Simulator, g *onnx.Graph, p *Plan, stats map[string]*Statistics, images, budget int) ([]Gain, error) {
-	base, err := sim.Error(ctx, p, images)
-	if err != nil {
-		return nil, fmt.Errorf("simulate the plan: %w", err)
-	}
-	baseScore := Score(base)
-	weighted := map[string]string{} // name -> op
-	for _, n := range g.Nodes {
-		if isWeighted(n.Op) {
-			weighted[n.Name] = n.Op
-		}
-	}
-	var names []string
-	for _, u := range byNoise(p, stats) {
-		for _, i := range u.sites {
-			for _, c := range p.Sites[i].Consumers {
-				if weighted[c] != "" {
-					names = append(names, c)
-				}
-			}
-		}
-	}
-	if budget > 0 && len(names) > budget {
-		names = names[:budget]
-	}
-	var gains []Gain
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		q := p.Clone()
-		q.Skip(name, weighted[name], "trial")
-		errs, err := sim.Error(ctx, q, images)
-		if err != nil {
-			return nil, fmt.Errorf("simulate the plan without node %q: %w", name, err)
-		}
-		score := Score(errs)
-		gains = append(gains, Gain{Node: name, Op: weighted[name], Errors: errs, Score: score, Factor: score / baseScore})
-	}
-	sort.SliceStable(gains, func(a, b int) bool { return gains[a].Score < gains[b].Score })
-	return gains, nil
-}
-
-// FallBack leaves layers float, most helpful first by a ranking of RankSkips,
-// until the score is at most target or limit layers are out. A layer whose
-// removal does not lower the score is put back. It gives the new plan and its
-// score.
-func FallBack(ctx context.Context, sim Simulator, p *Plan, ranking []Gain, images int, target float64, limit int) (*Plan, float64, error) {
-	errs, err := sim.Error(ctx, p, images)
-	if err != nil {
-		return nil, 0, fmt.Errorf("simulate the plan: %w", err)
-	}
-	best, score := p.Clone(), Score(errs)
-	out := 0
-	for _, r := range ranking {
-		if score <= target || out >= limit {
-			break
-		}
-		q := best.Clone()
-		q.Skip(r.Node, r.Op, fmt.Sprintf("left float to save accuracy: the error at the heads falls to %.3g of it without this layer", r.Factor))
-		errs, err := sim.Error(ctx, q, images)
-		if err != nil {
-			return nil, 0, fmt.Errorf("simulate the plan without node %q: %w", r.Node, err)
-		}
-		if s := Score(errs); s < score {
-			best, score = q, s
-			out++
-		}
-	}
-	return best, score, nil
 }

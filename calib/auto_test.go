@@ -204,42 +204,36 @@ func TestAutoFails(t *testing.T) {
 	}
 }
 
-func TestRankSkipsAndFallBack(t *testing.T) {
+func TestRankLayers(t *testing.T) {
 	p, sim := autoCase(t)
 	if err := p.Assign(sim.stats, AbsMax); err != nil {
 		t.Fatal(err)
 	}
-	ctx := context.Background()
-	// "a" is read by c1 and by the shortcut: without c1 it stays quantised.
+	// c0 reads x, c1 reads a, c2 reads b, c3 reads sum.
 	sim.weight = map[string]float64{"x": 1e-3, "a": 0, "b": 50, "sum": 5}
-	gains, err := RankSkips(ctx, sim, bottleneck(t).Graph, p, sim.stats, 3, 0)
+	heard := 0
+	list, err := RankLayers(context.Background(), sim, bottleneck(t).Graph, p, 3, func() { heard++ })
 	if err != nil {
 		t.Fatal(err)
 	}
 	var order []string
-	for _, g := range gains {
-		order = append(order, g.Node)
+	for _, h := range list {
+		order = append(order, h.Node)
 	}
 	if got, want := fmt.Sprint(order), "[c2 c3 c0 c1]"; got != want {
 		t.Errorf("ranking %s, want %s", got, want)
 	}
-	if gains[3].Factor != 1 || gains[0].Factor >= 1 {
-		t.Errorf("factors %v and %v; the first must be below 1, the last 1", gains[0].Factor, gains[3].Factor)
+	if heard != len(list) {
+		t.Errorf("heard of %d layers, want %d", heard, len(list))
 	}
-	limited, err := RankSkips(ctx, sim, bottleneck(t).Graph, p, sim.stats, 3, 2)
-	if err != nil || len(limited) != 2 {
-		t.Errorf("%d layers ranked (%v), want 2", len(limited), err)
+	if n := len(p.Skipped); n != len(autoPlanSkipped(t)) {
+		t.Errorf("the plan was changed: %d skipped layers", n)
 	}
-	q, score, err := FallBack(ctx, sim, p, gains, 3, gains[0].Score*1.001, 10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(q.Skipped) != len(p.Skipped)+1 || q.Skipped[len(q.Skipped)-1].Node != "c2" || score > gains[0].Score*1.001 {
-		t.Errorf("skipped %v with score %v; want c2 alone, score %v", q.Skipped, score, gains[0].Score)
-	}
-	if q, _, err = FallBack(ctx, sim, p, gains, 3, 0, 2); err != nil || len(q.Skipped) != len(p.Skipped)+2 {
-		t.Errorf("%d layers left float (%v), the limit is 2 more", len(q.Skipped), err)
-	}
+}
+
+func autoPlanSkipped(t *testing.T) []Skip {
+	p, _ := autoCase(t)
+	return p.Skipped
 }
 
 func TestScore(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -41,15 +42,24 @@ func (p *Plan) Cache(g *onnx.Graph) (Cache, error) {
 		return nil, fmt.Errorf("calibration cache: the plan has no scales yet; calibrate first")
 	}
 	c := Cache{}
-	var queue []string
+	for _, s := range p.Sites {
+		if _, has := c[s.Tensor]; !has {
+			c[s.Tensor] = s.Scale
+		}
+	}
+	c.spread(g)
+	return c, nil
+}
+
+// spread gives the scales to the tensors on the other side of operators that only
+// move values, unless they have their own.
+func (c Cache) spread(g *onnx.Graph) {
+	queue := slices.Sorted(maps.Keys(c))
 	give := func(tensor string, scale float32) {
 		if _, has := c[tensor]; !has && tensor != "" && g.Init[tensor] == nil {
 			c[tensor] = scale
 			queue = append(queue, tensor)
 		}
-	}
-	for _, s := range p.Sites {
-		give(s.Tensor, s.Scale)
 	}
 	ix := g.Index()
 	for ; len(queue) > 0; queue = queue[1:] {
@@ -67,31 +77,55 @@ func (p *Plan) Cache(g *onnx.Graph) (Cache, error) {
 			}
 		}
 	}
-	return c, nil
 }
 
 // Save writes the cache, tensors in the order of their names. TensorRT cannot
 // read names with line breaks; such a name is an error.
 func (c Cache) Save(path string) error {
-	for name, scale := range c {
-		if name == "" || strings.ContainsAny(name, "\r\n") {
-			return fmt.Errorf("write calibration cache %s: tensor %q: a cache holds one name a line", path, name)
-		}
-		if !goodScale(scale) {
-			return fmt.Errorf("write calibration cache %s: tensor %q has scale %v: want a positive normal number", path, name, scale)
-		}
+	if err := c.check(); err != nil {
+		return fmt.Errorf("write calibration cache %s: %w", path, err)
 	}
-	return atomicfile.WriteFunc(path, c.write)
+	return atomicfile.WriteFunc(path, func(w io.Writer) error { return c.write(w, CacheHeader) })
 }
 
-func (c Cache) write(w io.Writer) error {
+// Text is what Save writes, for the TensorRT of a version such as 8.6.1.
+func (c Cache) Text(version string) ([]byte, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("calibration cache: %w", err)
+	}
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(version, "%d.%d.%d", &major, &minor, &patch); err != nil {
+		return nil, fmt.Errorf("calibration cache: %q is no version of TensorRT", version)
+	}
+	packed := major*1000 + minor*100 + patch
+	if major >= 10 { // since when it counts in other units
+		packed = major*10000 + minor*100 + patch
+	}
+	var b bytes.Buffer
+	err := c.write(&b, fmt.Sprintf("TRT-%d-EntropyCalibration2", packed))
+	return b.Bytes(), err
+}
+
+func (c Cache) check() error {
+	for name, scale := range c {
+		if name == "" || strings.ContainsAny(name, "\r\n") {
+			return fmt.Errorf("tensor %q: a cache holds one name a line", name)
+		}
+		if !goodScale(scale) {
+			return fmt.Errorf("tensor %q has scale %v: want a positive normal number", name, scale)
+		}
+	}
+	return nil
+}
+
+func (c Cache) write(w io.Writer, header string) error {
 	names := make([]string, 0, len(c))
 	for name := range c {
 		names = append(names, name)
 	}
 	sort.Strings(names)
 	b := bufio.NewWriter(w)
-	fmt.Fprintln(b, CacheHeader)
+	fmt.Fprintln(b, header)
 	for _, name := range names {
 		fmt.Fprintf(b, "%s: %08x\n", name, math.Float32bits(c[name]))
 	}

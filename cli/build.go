@@ -399,7 +399,7 @@ func floatText(skipped []calib.Skip) string {
 // laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job.
 func laps(spent map[string]float64) string {
 	var parts []string
-	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "distil", "eval_int8", "build", "build_float", "report", "total"} {
+	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "distil", "fall_back", "eval_int8", "build", "build_float", "report", "total"} {
 		if v, ok := spent[name]; ok {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+report.Duration(seconds(v)))
 		}

@@ -90,6 +90,42 @@ TrainConfig:
 		expectRefusal(t, fault.CodeUsage, "lsq")
 }
 
+// TestLadder: with a limit that calibration misses, the worst layers stay float, and
+// no more than it takes.
+func TestLadder(t *testing.T) {
+	program(t)
+	dir := t.TempDir()
+	var r struct {
+		Accuracy struct {
+			Float, PTQ, INT8 struct {
+				MAP float64 `json:"mAP"`
+			}
+		}
+		Quantization struct{ Layers int }
+		Ladder       []struct {
+			Name        string
+			Enough      bool
+			Lost, Limit float64
+			FloatLayers []string `json:"float_layers"`
+		}
+	}
+	run(t, workLimit, dir, "build", sampleFile("shapes.onnx"), "--int8", "--data", sampleFile("calib", "images"),
+		"--val", sampleFile("val", "annotations.json"), "--method", "absmax", "--equalise", "off", "--qat", "off",
+		"--max-drop", "4", "-o", "a.engine", "--json").expectJSON(t, &r)
+	if len(r.Ladder) != 2 || r.Ladder[0].Name != "ptq" || r.Ladder[0].Enough || r.Ladder[1].Name != "layers left float" || !r.Ladder[1].Enough {
+		t.Fatalf("the ladder: %+v", r.Ladder)
+	}
+	if n := len(r.Ladder[1].FloatLayers); n == 0 || n > r.Quantization.Layers {
+		t.Errorf("%d layers were left float, %d are INT8", n, r.Quantization.Layers)
+	}
+	if lost := 100 * (r.Accuracy.Float.MAP - r.Accuracy.INT8.MAP); lost > 4 || lost != r.Ladder[1].Lost {
+		t.Errorf("the result has lost %v points, its last rung %v; 4 are allowed", lost, r.Ladder[1].Lost)
+	}
+	if r.Accuracy.PTQ.MAP >= r.Accuracy.INT8.MAP {
+		t.Errorf("mAP %v before, %v with float layers", r.Accuracy.PTQ.MAP, r.Accuracy.INT8.MAP)
+	}
+}
+
 // TestDryRun: it says what would be trained and writes nothing.
 func TestDryRun(t *testing.T) {
 	program(t)

@@ -8,7 +8,6 @@ import (
 
 	"trtact/calib"
 	"trtact/internal/fault"
-	"trtact/internal/onnx"
 	"trtact/trt"
 )
 
@@ -154,44 +153,4 @@ func (o BuildOptions) suits(d *Detector) error {
 		return trt.CheckINT8Targets(o.Engine.Targets)
 	}
 	return nil
-}
-
-// atBatch gives the model of d, at the engine's batch, the constants that have
-// changed from single's to changed's, both at batch 1: trained weights, and
-// biases where there were none.
-func atBatch(d, single, changed *onnx.Model) *onnx.Model {
-	if d == single {
-		return changed
-	}
-	m := d.Clone()
-	before, nodes := map[string]*onnx.Node{}, map[string]*onnx.Node{}
-	for _, n := range single.Graph.Nodes {
-		before[n.Name] = n
-	}
-	for _, n := range m.Graph.Nodes {
-		nodes[n.Name] = n
-	}
-	for _, n := range changed.Graph.Nodes {
-		to := nodes[n.Name]
-		if to == nil {
-			continue
-		}
-		for i, name := range n.Inputs {
-			t := changed.Graph.Init[name]
-			if t == nil || t.Type != onnx.Float {
-				continue
-			}
-			if old := before[n.Name]; old != nil && sameFloats(t, single.Graph.Init[old.Input(i)]) {
-				continue
-			}
-			for len(to.Inputs) <= i {
-				to.Inputs = append(to.Inputs, "")
-			}
-			to.Inputs[i] = name
-			m.Graph.Init[name] = t
-			m.Graph.Info[name] = t.Value(name)
-		}
-	}
-	m.Graph.RemoveDead()
-	return m
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"trtact/calib"
 	"trtact/internal/fault"
@@ -51,26 +52,57 @@ type DistilOptions struct {
 
 func (o DistilOptions) wanted() bool { return o.Mode == DistilAuto || o.Mode == DistilOn }
 
-// distilIfWorthIt trains the candidate unless it is good enough, and gives the
-// better of the two.
-func (b *building) distilIfWorthIt(ctx context.Context, ptq *candidate) (*candidate, error) {
-	if b.o.Distil.Mode == DistilAuto {
-		enough, reason, err := b.goodEnough(ctx, ptq)
+// improve takes the candidate up the ladder as far as was asked for and is needed.
+func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time) (*candidate, error) {
+	mode := b.o.Distil.Mode
+	if mode == DistilAuto && b.in.samples == nil {
+		b.r.QAT = &QAT{Mode: mode, Reason: "not trained: there are no pictures to train on", Kept: KeptPTQ}
+		return ptq, nil
+	}
+	best, enough := ptq, false
+	if mode == DistilAuto || b.canFallBack() {
+		rung, err := b.climb(ctx, RungPTQ, ptq, since)
 		if err != nil {
 			return nil, err
 		}
-		b.r.QAT = &QAT{Mode: DistilAuto, Reason: reason, Kept: KeptPTQ}
-		if b.in.samples != nil {
-			slog.Info(reason)
-		}
+		enough = rung.Enough
+		reason := "training: " + rung.Found
 		if enough {
-			return ptq, nil
+			reason = "not trained: " + rung.Found
 		}
-	} else {
-		b.r.QAT = &QAT{Mode: DistilOn, Reason: "training was asked for", Kept: KeptPTQ}
+		if mode == DistilAuto {
+			slog.Info(reason)
+			b.r.QAT = &QAT{Mode: mode, Reason: reason, Kept: KeptPTQ}
+		}
 	}
-	b.announce(ptq.plan)
-	return b.distil(ctx, ptq)
+	if mode == DistilOn {
+		b.r.QAT = &QAT{Mode: mode, Reason: "training was asked for", Kept: KeptPTQ}
+	}
+	if mode == DistilOn || mode == DistilAuto && !enough {
+		start := time.Now()
+		b.announce(ptq.plan)
+		var err error
+		if best, err = b.distil(ctx, ptq); err != nil {
+			return nil, err
+		}
+		if b.canFallBack() {
+			rung, err := b.climb(ctx, RungDistilled, best, start)
+			if err != nil {
+				return nil, err
+			}
+			enough = rung.Enough
+		}
+	}
+	if enough || !b.canFallBack() {
+		return best, nil
+	}
+	return b.fallBack(ctx, best)
+}
+
+// canFallBack says whether layers may be left float to meet a limit: where accuracy
+// is measured, and the limit is the user's or the choice of method is ours.
+func (b *building) canFallBack() bool {
+	return b.meter != nil && b.in.samples != nil && (b.o.Distil.Mode == DistilAuto || b.o.Distil.MaxDrop != nil)
 }
 
 // announce says before the long work what it will be about.
@@ -88,25 +120,21 @@ func (b *building) announce(p *calib.Plan) {
 	slog.Info(fmt.Sprintf("%d activations in %d groups and %d weights are quantised, %d layers stay float", len(p.Sites), len(p.Groups), len(p.Weights), len(p.Skipped)))
 }
 
-// goodEnough says whether quantising alone lost little enough, and why.
-func (b *building) goodEnough(ctx context.Context, c *candidate) (enough bool, reason string, err error) {
-	if b.in.samples == nil {
-		return true, "not trained: there are no pictures to train on", nil
-	}
-	limit := DefaultMaxDrop
+// lost is how much worse than the float model a candidate is, in the units of the
+// limit, and both in words.
+func (b *building) lost(ctx context.Context, c *candidate) (lost, limit float64, what string, err error) {
+	limit = DefaultMaxDrop
 	if b.meter == nil {
 		limit = DefaultMaxNodeError
 	}
 	if b.o.Distil.MaxDrop != nil {
 		limit = *b.o.Distil.MaxDrop
 	}
-	var lost float64
-	var what string
 	switch {
 	case b.meter == nil:
 		if c.nodeError == nil {
 			if c.nodeError, err = b.nodeErrors(ctx, c); err != nil {
-				return false, "", err
+				return 0, 0, "", err
 			}
 		}
 		worst := ""
@@ -123,10 +151,7 @@ func (b *building) goodEnough(ctx context.Context, c *candidate) (enough bool, r
 		lost = 100 * (b.float.value - c.accuracy.value)
 		what = fmt.Sprintf("quantising takes mAP from %.2f to %.2f, %g points are allowed", 100*b.float.value, 100*c.accuracy.value, limit)
 	}
-	if lost <= limit {
-		return true, "not trained: " + what, nil
-	}
-	return false, "training: " + what, nil
+	return lost, limit, what, nil
 }
 
 // distil trains, and gives the trained candidate unless the untrained one is as

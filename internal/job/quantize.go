@@ -22,14 +22,13 @@ type candidate struct {
 // quantize finds the best quantised form, writes its plan and its Q/DQ model, and
 // gives that model at the engine's batch.
 func (b *building) quantize(ctx context.Context) (*Detector, error) {
+	start := time.Now()
 	best, err := b.ptq(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if b.o.Distil.wanted() {
-		if best, err = b.distilIfWorthIt(ctx, best); err != nil {
-			return nil, err
-		}
+	if best, err = b.improve(ctx, best, start); err != nil {
+		return nil, err
 	}
 	if best.accuracy != nil {
 		b.note(formINT8, *best.accuracy)
@@ -118,7 +117,11 @@ func (b *building) write(c *candidate) (*Detector, error) {
 	for _, site := range c.plan.Sites {
 		r.ranges[site.Tensor] = site.AbsMax
 	}
-	model, err := b.apply(atBatch(b.d.Model, b.single.Model, c.model), c.plan, o.Weights)
+	float, err := b.atBatch(c)
+	if err != nil {
+		return nil, err
+	}
+	model, err := b.apply(float, c.plan, o.Weights)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +136,58 @@ func (b *building) write(c *candidate) (*Detector, error) {
 	r.Size.model(b.d.Model, model, c.plan)
 	r.Size.ONNXInt8 = fileSize(r.Files.ONNX)
 	return b.d.Derive(model)
+}
+
+// atBatch gives a candidate's float model at the engine's batch.
+func (b *building) atBatch(c *candidate) (*onnx.Model, error) {
+	switch {
+	case b.d.Model == b.single.Model:
+		return c.model, nil
+	case c.model == b.single.Model: // as it came
+		return b.d.Model, nil
+	}
+	// What was equalised before training is in the trained model's nodes.
+	model, err := calib.Rescale(b.d.Model, b.untrained.plan.ActiveEqualisations())
+	if err != nil {
+		return nil, err
+	}
+	takeConstants(model, b.single.Model, c.model)
+	return model, nil
+}
+
+// takeConstants gives m the constants that have changed from single's to changed's,
+// two forms of the same model at another batch: trained weights, and biases where
+// there were none.
+func takeConstants(m, single, changed *onnx.Model) {
+	before, nodes := map[string]*onnx.Node{}, map[string]*onnx.Node{}
+	for _, n := range single.Graph.Nodes {
+		before[n.Name] = n
+	}
+	for _, n := range m.Graph.Nodes {
+		nodes[n.Name] = n
+	}
+	for _, n := range changed.Graph.Nodes {
+		to := nodes[n.Name]
+		if to == nil {
+			continue
+		}
+		for i, name := range n.Inputs {
+			t := changed.Graph.Init[name]
+			if t == nil || t.Type != onnx.Float {
+				continue
+			}
+			if old := before[n.Name]; old != nil && sameFloats(t, single.Graph.Init[old.Input(i)]) {
+				continue
+			}
+			for len(to.Inputs) <= i {
+				to.Inputs = append(to.Inputs, "")
+			}
+			to.Inputs[i] = name
+			m.Graph.Init[name] = t
+			m.Graph.Info[name] = t.Value(name)
+		}
+	}
+	m.Graph.RemoveDead()
 }
 
 // sameFloats says whether two tensors hold the same numbers.

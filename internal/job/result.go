@@ -27,6 +27,7 @@ type Result struct {
 	Quantization Quantization  `json:"quantization"`
 	PTQ          *PTQ          `json:"ptq,omitempty"`
 	QAT          *QAT          `json:"qat,omitempty"` // nil where training was not to be thought of
+	Ladder       []Rung        `json:"ladder,omitempty"`
 	Accuracy     Accuracy      `json:"accuracy"`
 	Size         Size          `json:"size"`
 	Engine       *trt.Artifact `json:"engine,omitempty"`

@@ -1,0 +1,157 @@
+// The ladder of `--qat auto`: calibration, training, and last leaving layers float.
+// It stops at the first rung that loses little enough.
+
+package job
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sort"
+	"time"
+
+	"trtact/calib"
+	"trtact/internal/fault"
+	"trtact/internal/nn"
+)
+
+// Rung is one step of the ladder and what it reached.
+type Rung struct {
+	Name    string   `json:"name"` // RungPTQ, RungDistilled or RungFloat
+	Enough  bool     `json:"enough"`
+	Found   string   `json:"found"` // in words
+	Lost    float64  `json:"lost"`  // in the units of Limit
+	Limit   float64  `json:"limit"` // points of mAP, or percent of a metric or error
+	Float   []string `json:"float_layers,omitempty"`
+	Seconds float64  `json:"seconds"`
+}
+
+// The rungs.
+const (
+	RungPTQ       = "ptq"
+	RungDistilled = "distilled"
+	RungFloat     = "layers left float"
+)
+
+// climb notes what a candidate reached. The reason is Found.
+func (b *building) climb(ctx context.Context, name string, c *candidate, since time.Time) (*Rung, error) {
+	lost, limit, what, err := b.lost(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	b.r.Ladder = append(b.r.Ladder, Rung{Name: name, Enough: lost <= limit, Found: what, Lost: lost, Limit: limit,
+		Seconds: time.Since(since).Seconds()})
+	return &b.r.Ladder[len(b.r.Ladder)-1], nil
+}
+
+// rankSamples is how many samples layers are ranked by, one simulation for each
+// layer.
+const rankSamples = 8
+
+// fallBack leaves as few layers float as bring the loss within the limit, in the
+// order of the error that each makes alone. A candidate that no number of layers helps is
+// given back as it is.
+func (b *building) fallBack(ctx context.Context, c *candidate) (*candidate, error) {
+	start := time.Now()
+	order, err := b.rank(ctx, c)
+	if err != nil || len(order) == 0 {
+		return c, err
+	}
+	tried := map[int]*candidate{}
+	enough := func(k int) bool {
+		if err != nil {
+			return true // ends the search
+		}
+		slog.Info(fmt.Sprintf("trying with %d of %d layers in float", k, len(order)))
+		q := &candidate{model: c.model, plan: c.plan.Clone()}
+		for _, layer := range order[:k] {
+			q.plan.Skip(layer.Node, layer.Op, "left float to save accuracy")
+		}
+		var v measured
+		if v, err = b.measureQuietly(ctx, q); err != nil {
+			return true
+		}
+		q.accuracy, tried[k] = &v, q
+		var lost, limit float64
+		if lost, limit, _, err = b.lost(ctx, q); err != nil {
+			return true
+		}
+		return lost <= limit
+	}
+	// Doubling first: mostly a few layers do.
+	low, high := 0, 1
+	for high < len(order) && !enough(high) {
+		low, high = high, min(2*high, len(order))
+	}
+	k := low + 1 + sort.Search(high-low-1, func(i int) bool { return enough(low + 1 + i) })
+	if tried[k] == nil {
+		enough(k)
+	}
+	if err != nil {
+		return nil, err
+	}
+	best := tried[k]
+	if best.accuracy.value <= c.accuracy.value {
+		slog.Info("leaving layers float does not help: all stay INT8")
+		return c, nil
+	}
+	r, err := b.climb(ctx, RungFloat, best, start)
+	if err != nil {
+		return nil, err
+	}
+	for _, layer := range order[:k] {
+		r.Float = append(r.Float, layer.Node)
+	}
+	slog.Info(fmt.Sprintf("%d layers stay float to save accuracy: %s", k, r.Found))
+	b.r.lap("fall_back", start)
+	best.nodeError, err = b.nodeErrors(ctx, best)
+	return best, err
+}
+
+// measureQuietly measures a candidate without a stage of its own.
+func (b *building) measureQuietly(ctx context.Context, c *candidate) (measured, error) {
+	d, err := b.quantised(c)
+	if err != nil {
+		return measured{}, err
+	}
+	return b.meter.quietly().measure(ctx, d, "")
+}
+
+// rank orders a candidate's quantised layers by the error that each makes.
+func (b *building) rank(ctx context.Context, c *candidate) ([]calib.Harm, error) {
+	base, err := b.single.Derive(c.model)
+	if err != nil {
+		return nil, err
+	}
+	sim := newSimulator(b.m, b.single, base, rankSamples)
+	if err := b.see(ctx, sim); err != nil {
+		return nil, err
+	}
+	count := b.m.count("rank layers", len(c.plan.Layers()), "layers")
+	return calib.RankLayers(ctx, sim, c.model.Graph, c.plan, 0, count.add)
+}
+
+// see shows the simulator the first samples through the float model.
+func (b *building) see(ctx context.Context, sim *simulator) error {
+	n, err := b.m.compile(b.single, nil)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	return n.ForEach(ctx, min(sim.size, b.in.samples.Len()), func(c *nn.Context, i int) error {
+		inputs, err := b.in.samples.Read(i)
+		if fault.Code(err) == fault.CodeBadInput {
+			return nil // counted elsewhere
+		}
+		if err == nil {
+			err = feed(c, inputs)
+		}
+		if err == nil {
+			err = c.Run()
+		}
+		if err == nil {
+			err = sim.keep(i, inputs, c)
+		}
+		return err
+	})
+}

@@ -36,7 +36,7 @@ func TestBuild(t *testing.T) {
 	engine := filepath.Join(dir, "out", "f.engine")
 	r := run(t, "build", "--int8", "--qat", "off", model, "--data", data, "--calib-images", "6", "--method", "mse",
 		"--val", labels, "--val-limit", "6", "-o", engine, "--json")
-	want, ending := fault.CodeNoDevice, []string{"f.onnx", "f.plan.json", "f.result.json"}
+	want, ending := fault.CodeNoDevice, []string{"f.onnx", "f.plan.json", "f.report.html", "f.result.json"}
 	if canBuild(t) {
 		want, ending = fault.CodeOK, append(ending, "f.engine", "f.engine.json")
 	}

@@ -127,7 +127,7 @@ func TestMainJob(t *testing.T) {
 	if stored.Model != r.Model || stored.Size.WeightsInt8 != r.Size.WeightsInt8 {
 		t.Error("result.json is not what was printed")
 	}
-	want := map[string]bool{"a.onnx": true, "a.plan.json": true, "a.result.json": true}
+	want := map[string]bool{"a.onnx": true, "a.plan.json": true, "a.report.html": true, "a.result.json": true}
 	if built {
 		for _, name := range []string{"a.engine", "a.engine.json", "a.float.engine", "a.float.engine.json"} {
 			want[name] = true

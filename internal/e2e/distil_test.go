@@ -67,7 +67,7 @@ TrainConfig:
 	if r.Accuracy.INT8.MAP < r.Accuracy.PTQ.MAP || r.Accuracy.Float.MAP < 0.5 {
 		t.Errorf("accuracy: %+v, %+v, %+v", r.Accuracy.Float, r.Accuracy.PTQ, r.Accuracy.INT8)
 	}
-	for _, name := range []string{"model.onnx", "plan.json", "result.json"} {
+	for _, name := range []string{"model.onnx", "plan.json", "report.html", "result.json"} {
 		if _, err := os.Stat(filepath.Join(dir, "out", name)); err != nil {
 			t.Error(err)
 		}

@@ -27,6 +27,7 @@ import (
 const (
 	reportSamples = 8
 	reportPoints  = 12
+	reportKeep    = 128 << 20 // bytes of activations kept: a build takes little more anyway
 )
 
 // reportPath is where the page of a build goes.
@@ -47,7 +48,7 @@ func (b *building) writeReport(ctx context.Context, started time.Time) error {
 	r := buildReport{Result: b.r, options: b.o}
 	if c := b.untrained; c != nil && b.in.samples != nil {
 		a := &Analysis{Model: b.r.Model, Seconds: map[string]float64{}}
-		o := AnalyzeOptions{Samples: reportSamples, Precision: DefaultPrecision, Points: reportPoints}
+		o := AnalyzeOptions{Samples: reportSamples, Precision: DefaultPrecision, Points: reportPoints, KeepBytes: reportKeep}
 		if err := b.m.analyze(ctx, b.single, c.plan, b.in, o, "", a); err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -66,6 +67,7 @@ func (b *building) writeReport(ctx context.Context, started time.Time) error {
 			slog.Warn("the report has no pictures: " + err.Error())
 		}
 	}
+	b.r.PeakRSS = peakRSS()
 	b.r.lap("report", since)
 	b.r.lap("total", started)
 	path := b.o.reportPath()

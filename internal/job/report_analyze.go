@@ -39,6 +39,7 @@ type AnalyzeOptions struct {
 	Samples   int
 	Precision float64
 	Points    int    // of the curve along the graph; 0: DefaultPoints
+	KeepBytes int64  // memory for activations of the float model; 0: analysis.DefaultKeepBytes
 	Dir       string // where everything is written
 	Program   string
 	Command   []string
@@ -167,6 +168,7 @@ func (m *Machine) analyze(ctx context.Context, d *Detector, plan *calib.Plan, in
 		o.Points = DefaultPoints
 	}
 	s := m.subject(d, plan, o.Precision)
+	s.KeepBytes = o.KeepBytes
 	a.Heads = s.Heads
 	if work != "" {
 		if s.Store, err = storeOf(filepath.Join(work, "layers"), d, plan, in.sources, len(samples), s); err != nil {

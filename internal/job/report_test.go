@@ -14,6 +14,7 @@ import (
 	"trtact/internal/analysis"
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/npy"
 	"trtact/internal/onnx"
 	"trtact/internal/page/pagetest"
 	"trtact/internal/testenv"
@@ -99,6 +100,29 @@ func workFiles(t *testing.T, dir string) map[string]fs.FileInfo {
 		t.Fatal("nothing was kept")
 	}
 	return list
+}
+
+// A network that is no detector: arrays in, the outputs are the heads.
+func TestAnalyzeArrays(t *testing.T) {
+	m, d, dir := cpu(t), oneInput(t), t.TempDir()
+	if err := d.Model.Save(d.Path); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "x.npy")
+	if err := npy.Write(data, normal([]int{8, 16, 6, 6}, 5)); err != nil {
+		t.Fatal(err)
+	}
+	a, err := m.Analyze(context.Background(), AnalyzeOptions{Model: d.Path, Data: data, Dir: filepath.Join(dir, "out"), Load: LoadOptions{Family: "none"},
+		Calibrate: CalibrateOptions{Method: calib.AbsMax, Placement: calib.DefaultOptions()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Samples != 8 || len(a.Layers) == 0 || a.Layers[0].Error.Mean <= 0 || a.Whole.Mean <= 0 {
+		t.Errorf("%d samples, %d layers, whole %v", a.Samples, len(a.Layers), a.Whole)
+	}
+	if info, err := os.Stat(a.Files.Report); err != nil || info.Size() < 5000 {
+		t.Errorf("report: %v", err)
+	}
 }
 
 func TestAnalyzeRefuses(t *testing.T) {

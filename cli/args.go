@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"trtact/internal/nearest"
 )
 
 // arranged is a command line in urfave/cli's order, or a wish for help.
@@ -193,7 +195,7 @@ func (r *reader) unknownFlag(token, name string) error {
 			}
 		}
 	}
-	if near := nearest(name, known); near != "" {
+	if near := nearest.Word(name, known); near != "" {
 		return r.usage("unknown flag %s; did you mean --%s?", token, near)
 	}
 	return r.usage("unknown flag %s", token)
@@ -217,7 +219,7 @@ func (r *reader) check(flag urfave.Flag, value string) error {
 		}
 	}
 	if options := choices(name); options != nil && !slices.Contains(options, value) {
-		if near := nearest(value, options); near != "" {
+		if near := nearest.Word(value, options); near != "" {
 			return r.usage("--%s %q is not known; did you mean %s?", name, value, near)
 		}
 		return r.usage("--%s %q is not known; choose one of %s", name, value, strings.Join(options, ", "))
@@ -240,7 +242,7 @@ func unknownCommand(app *urfave.App, word string) error {
 			known = append(known, c.Name)
 		}
 	}
-	if near := nearest(word, known); near != "" {
+	if near := nearest.Word(word, known); near != "" {
 		return usage("", "unknown command %q; did you mean %s?", word, near)
 	}
 	if strings.HasSuffix(strings.ToLower(filepath.Ext(word)), ".onnx") {

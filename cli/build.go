@@ -65,7 +65,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.StringFlag{Name: "report", Category: flagsCalibration, Usage: "`DIR` for report.html and result.json (default: OUT.report.html and OUT.result.json by the engine)"},
 			&urfave.StringFlag{Name: "config", Category: flagsTraining, Usage: "`FILE` with a configuration (see compress); flags win"},
 			&urfave.StringFlag{Name: "qat", Category: flagsTraining, Value: string(job.DistilAuto), Usage: "`WHEN` to train the quantised model: auto, on, off; auto when it loses more than --max-drop without"},
-			&urfave.Float64Flag{Name: "max-drop", Category: flagsTraining, Usage: fmt.Sprintf("`LOSS` that needs no training: points of mAP with --val (default: %g), else percent of error at the nodes (default: %g)", job.DefaultMaxDrop, job.DefaultMaxNodeError)},
+			&urfave.Float64Flag{Name: "max-drop", Category: flagsTraining, Usage: fmt.Sprintf("`LOSS` that is allowed, beyond which it is trained and then the worst layers stay float: points of mAP with --val (default: %g), else percent of error at the nodes, for training alone (default: %g)", job.DefaultMaxDrop, job.DefaultMaxNodeError)},
 		}, append(calibrationFlags(), trainingFlags()...)...),
 		Action: s.buildEngine,
 	}

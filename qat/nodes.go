@@ -12,6 +12,7 @@ import (
 	"trtact/internal/compute"
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/nearest"
 	"trtact/internal/nn"
 	"trtact/internal/onnx"
 )
@@ -84,7 +85,7 @@ func namedNodes(g *onnx.Graph, names []string) ([]string, error) {
 		}
 		if t == "" {
 			hint := "the last layers are " + strings.Join(detect.HeadNodes(g), ", ")
-			if near := nearest(name, known, 3); len(near) > 0 {
+			if near := nearest.Names(name, known, 3); len(near) > 0 {
 				hint = "did you mean " + strings.Join(near, " or ") + "?"
 			}
 			return nil, fault.Usage(fmt.Errorf("find distillation nodes: %q is neither a tensor nor a node of the model; %s", name, hint))

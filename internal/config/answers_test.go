@@ -142,16 +142,3 @@ func TestMethods(t *testing.T) {
 		t.Errorf("%d pictures for 10 batches", n)
 	}
 }
-
-func TestNearest(t *testing.T) {
-	known := []string{"train_iter", "eval_iter", "epochs", "T_max", "Quantization"}
-	for word, want := range map[string]string{
-		"trian_iter": "train_iter", "train-iter": "train_iter", "TRAIN_ITER": "train_iter", "train_iters": "train_iter",
-		"evaliter": "eval_iter", "epoch": "epochs", "tmax": "T_max", "quantisation": "Quantization", "quant": "Quantization",
-		"zzz": "", "x": "", "": "", "learning_rate": "",
-	} {
-		if got := nearest(word, known); got != want {
-			t.Errorf("%q: %q, want %q", word, got, want)
-		}
-	}
-}

@@ -14,6 +14,7 @@ import (
 
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/nearest"
 )
 
 // maxSide bounds a picture's side, as on the command line.
@@ -127,7 +128,7 @@ func checkValue(k *Key, path string, value any) *problem {
 			continue
 		}
 		hint := ""
-		if near := nearest(w, k.allowed); near != "" {
+		if near := nearest.Word(w, k.allowed); near != "" {
 			hint = "; did you mean " + near + "?"
 		}
 		return problemAt(path, "must be one of %s, found %s%s", strings.Join(k.allowed, ", "), show(w), hint)

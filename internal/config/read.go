@@ -18,6 +18,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"trtact/internal/fault"
+	"trtact/internal/nearest"
 )
 
 // maxBytes is far above any configuration, and small enough that no trick in it
@@ -290,7 +291,7 @@ func unknownKey(n *yaml.Node, key, path string, keys []Key) error {
 }
 
 func didYouMean(word string, known []string) string {
-	if near := nearest(word, known); near != "" {
+	if near := nearest.Word(word, known); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	return "; docs/configuration.md lists all"

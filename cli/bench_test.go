@@ -117,9 +117,10 @@ func TestEngineNeedsGPU(t *testing.T) {
 		version = "1.7.1"
 	}
 	engine := storeEngine(t, version)
+	x := saveArray(t, filepath.Join(t.TempDir(), "x.npy"), []int{1, 3, 64, 64}, make([]float32, 3*64*64))
 	for _, args := range [][]string{
 		{"bench", engine}, {"eval", engine, "--data", "labels.json"}, {"detect", engine, "street.jpg"},
-		{"run", engine, "-i", "x=x.npy", "-o", "out"},
+		{"run", engine, "-i", "x=" + x, "-o", "out"},
 	} {
 		r := run(t, args...)
 		if r.code != fault.CodeNoDevice || r.out != "" || !strings.Contains(r.err, "no NVIDIA driver") || strings.Count(r.err, "\n") != 1 {

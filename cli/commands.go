@@ -21,6 +21,7 @@ func (s *session) commands() []*urfave.Command {
 		s.analyzeCommand(),
 		s.evalCommand(),
 		s.detectCommand(),
+		s.compareCommand(),
 		s.runCommand(),
 		s.benchCommand(),
 		s.inspectCommand(),

@@ -54,6 +54,7 @@ several times, every picture shows the models side by side.
 Examples:
 trtact detect yolov8n.onnx street.jpg
 trtact detect yolov8n.onnx pictures/ --compare yolov8n.int8.onnx -o compared
+trtact detect yolov8n.onnx pictures/ --compare yolov8n.engine -o compared
 trtact detect yolov8n.onnx street.jpg --json | jq '.pictures[0].detections[0]'`,
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "trtact-out", Usage: "`DIR` to write the pictures to"},
@@ -62,6 +63,7 @@ trtact detect yolov8n.onnx street.jpg --json | jq '.pictures[0].detections[0]'`,
 			&urfave.Float64Flag{Name: "iou", Value: 0.45, Usage: "of boxes of a class that overlap by more than `IOU` show the best"},
 			shapeFlag(),
 			familyFlag(),
+			trustFlag(),
 		},
 		Action: s.detect,
 	}
@@ -85,8 +87,15 @@ func (s *session) detect(c *urfave.Context) error {
 		if err := needFile("model", m); err != nil {
 			return err
 		}
-		if isEngine(m) {
-			return s.needGPU("detect", m)
+	}
+	// Engines first: where they cannot run, nothing is to be looked at.
+	detectors := make([]*job.Detector, len(models))
+	for k, path := range models {
+		if isEngine(path) {
+			if detectors[k], err = s.engine("detect", path, c.Bool("trust"), o); err != nil {
+				return err
+			}
+			defer detectors[k].Close()
 		}
 	}
 	if err := needOutputDir("detect", "--output", c.String("output")); err != nil {
@@ -96,7 +105,14 @@ func (s *session) detect(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	m, done, err := s.machine()
+	for k, path := range models {
+		if detectors[k] == nil {
+			if detectors[k], err = job.LoadDetector(path, o); err != nil {
+				return err
+			}
+		}
+	}
+	m, done, err := s.machineFor(detectors...)
 	if err != nil {
 		return err
 	}
@@ -105,11 +121,7 @@ func (s *session) detect(c *urfave.Context) error {
 	found := make([][][]detect.Detection, len(models)) // by model and image
 	names := make([][]string, len(models))
 	broken := map[string]bool{}
-	for k, path := range models {
-		d, err := job.LoadDetector(path, o)
-		if err != nil {
-			return err
-		}
+	for k, d := range detectors {
 		names[k] = d.Spec.Names
 		found[k] = make([][]detect.Detection, len(images))
 		bad, err := m.Detect(s.ctx, d, images, pictureOptions(c.Float64("score"), c.Float64("iou")), "detect with "+d.Name(),

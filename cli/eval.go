@@ -20,8 +20,10 @@ type evalResult struct {
 	Width  int    `json:"width"`
 	Data   string `json:"data"`
 	// Quantized is set for a model with QuantizeLinear nodes, whose INT8 is
-	// simulated here.
+	// simulated here, and for an engine with INT8 in it.
 	Quantized bool `json:"quantized"`
+	// Engine is the TensorRT that ran an engine.
+	Engine string `json:"engine,omitempty"`
 	*coco.Metrics
 	Skipped []coco.BadImage `json:"skipped_images,omitempty"`
 	Seconds float64         `json:"seconds"`
@@ -34,12 +36,13 @@ func (s *session) evalCommand() *urfave.Command {
 		UsageText: "trtact eval MODEL --data COCO.json [--images DIR]",
 		Category:  groupSteps,
 		Description: `Runs a detector over labelled pictures and prints COCO's twelve figures and the average
-precision of every class: score threshold 0.001, suppression at IoU 0.65 within each class. MODEL is a float ONNX or one with Q/DQ nodes, whose INT8 is computed exactly as an
-engine does.
+precision of every class: score threshold 0.001, suppression at IoU 0.65 within each class. MODEL is a float ONNX, one with Q/DQ nodes, whose INT8 is computed exactly as an
+engine does, or an engine, which runs on the GPU.
 
 Examples:
 trtact eval yolov8n.onnx --data annotations.json --images val2017
 trtact eval yolov8n.int8.onnx --data annotations.json --images val2017 --json
+trtact eval yolov8n.engine --data annotations.json --images val2017
 trtact eval mine.onnx --data voc2012/ --save detections.json`,
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "data", Usage: "`PATH` of the labels: COCO JSON, VOC or YOLO folder (needed)"},
@@ -48,6 +51,7 @@ trtact eval mine.onnx --data voc2012/ --save detections.json`,
 			&urfave.IntFlag{Name: "limit", Usage: "take the first `N` pictures only"},
 			shapeFlag(),
 			familyFlag(),
+			trustFlag(),
 			&urfave.IntFlag{Name: "top-k", Value: detect.DefaultOptions().TopK, Usage: "`N` best predictions of a picture go into suppression"},
 			&urfave.IntFlag{Name: "keep", Value: detect.DefaultOptions().Keep, Usage: "`N` boxes of a picture are kept"},
 			&urfave.StringFlag{Name: "save", Usage: "`FILE` to write the detections to, in COCO's results format"},
@@ -79,8 +83,12 @@ func (s *session) eval(c *urfave.Context) error {
 	if err := needFile("model", model); err != nil {
 		return err
 	}
-	if isEngine(model) {
-		return s.needGPU("eval", model)
+	var d *job.Detector
+	if isEngine(model) { // before all else: where it cannot run, nothing is to be looked at
+		if d, err = s.engine("eval", model, c.Bool("trust"), o); err != nil {
+			return err
+		}
+		defer d.Close()
 	}
 	if save := c.String("save"); save != "" {
 		if err := needOutput("eval", "--save", save); err != nil {
@@ -91,11 +99,12 @@ func (s *session) eval(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := job.LoadDetector(model, o)
-	if err != nil {
-		return err
+	if d == nil {
+		if d, err = job.LoadDetector(model, o); err != nil {
+			return err
+		}
 	}
-	m, done, err := s.machine()
+	m, done, err := s.machineFor(d)
 	if err != nil {
 		return err
 	}
@@ -111,7 +120,7 @@ func (s *session) eval(c *urfave.Context) error {
 		}
 	}
 	r := evalResult{
-		Model: model, Family: d.Spec.Family, Height: d.Spec.Height, Width: d.Spec.Width, Data: ds.Path,
+		Engine: engineVersion(d), Model: model, Family: d.Spec.Family, Height: d.Spec.Height, Width: d.Spec.Width, Data: ds.Path,
 		Quantized: d.Quantized, Metrics: e.Metrics, Skipped: e.Bad, Seconds: e.Seconds,
 	}
 	return s.print(r, func() error { return s.writeEval(r) })
@@ -136,6 +145,9 @@ func (s *session) writeEval(r evalResult) error {
 	precision := "float"
 	if r.Quantized {
 		precision = "INT8, simulated"
+	}
+	if r.Engine != "" {
+		precision = "engine of " + r.Engine
 	}
 	fmt.Fprintf(s.out, "%s: %s, %dx%d, %s\n%s pictures of %s in %s\n\n", r.Model, r.Family, r.Height, r.Width, precision,
 		report.Count(int64(r.Images)), r.Data, report.Duration(seconds(r.Seconds)))

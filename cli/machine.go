@@ -58,6 +58,26 @@ func (s *session) machine() (m *job.Machine, done func(), err error) {
 	}), nil
 }
 
+// machineFor is machine for one of these detectors that is no engine; engines alone need
+// none of it but the progress.
+func (s *session) machineFor(detectors ...*job.Detector) (m *job.Machine, done func(), err error) {
+	for _, d := range detectors {
+		if d.Engine == nil {
+			return s.machine()
+		}
+	}
+	show := &stages{s: s}
+	return &job.Machine{Threads: s.threads, Progress: show}, sync.OnceFunc(show.finish), nil
+}
+
+// engineVersion is the TensorRT that runs d, "" when d is no engine.
+func engineVersion(d *job.Detector) string {
+	if d.Engine == nil {
+		return ""
+	}
+	return d.Engine.Version()
+}
+
 // noCUDA is why --device cuda cannot be had.
 func (s *session) noCUDA() error {
 	m, err := gpu.Open()
@@ -80,28 +100,45 @@ func isEngine(path string) bool {
 	return err == nil
 }
 
-// needGPU is why an engine cannot be run here: it is none, or is refused, or
-// there is no GPU for it.
-func (s *session) needGPU(command, path string) error {
+// engine loads an engine to run it.
+func (s *session) engine(command, path string, trust bool, o job.LoadOptions) (*job.Detector, error) {
+	options, err := s.sessionOptions(command, path, trust)
+	if err != nil {
+		return nil, err
+	}
+	d, err := job.LoadEngine(s.ctx, options, o)
+	return d, s.engineError(path, err)
+}
+
+// sessionOptions are how commands open an engine that is not timed.
+func (s *session) sessionOptions(command, path string, trust bool) (trt.SessionOptions, error) {
 	if s.device.kind == "cpu" {
-		return usage(command, "%s is an engine, which runs on a GPU only; --device cpu is for ONNX models", path)
+		return trt.SessionOptions{}, usage(command, "%s is an engine, which runs on a GPU only; --device cpu is for ONNX models", path)
 	}
-	e, err := trt.Read(path, false)
-	if err != nil {
+	return trt.SessionOptions{Engine: path, Trust: trust, Device: s.device.index}, nil
+}
+
+// engineError is the error of opening an engine as the user is told it: where it
+// fails on a machine without a GPU, that is the reason.
+func (s *session) engineError(path string, err error) error {
+	if code := fault.Code(err); err == nil || s.ctx.Err() != nil || code == fault.CodeBadInput || code == fault.CodeUsage {
 		return err
 	}
-	if err := s.checkRuntime(&e.Artifact); err != nil {
+	m, missing := gpu.Open()
+	if missing == nil {
+		m.Close()
 		return err
 	}
-	m, err := gpu.Open()
-	if err != nil {
-		return fault.NoDevice(fmt.Errorf("run the engine %s: %w", path, err))
+	s.log.Debug("TensorRT fails: " + err.Error())
+	return fault.NoDevice(fmt.Errorf("run the engine %s: %w", path, missing))
+}
+
+// detector loads an engine or an ONNX model. Close ends an engine.
+func (s *session) detector(c *urfave.Context, path string, o job.LoadOptions) (*job.Detector, error) {
+	if isEngine(path) {
+		return s.engine(c.Command.Name, path, c.Bool("trust"), o)
 	}
-	defer m.Close()
-	if _, err := m.Read(); err != nil {
-		return fault.NoDevice(fmt.Errorf("run the engine %s: %w", path, err))
-	}
-	return fmt.Errorf("run the engine %s: this version of trtact builds and inspects engines but does not run them", path)
+	return job.LoadDetector(path, o)
 }
 
 // checkRuntime refuses an engine that was built by another version of the
@@ -129,6 +166,10 @@ func (s *session) checkRuntime(a *trt.Artifact) error {
 
 func shapeFlag() urfave.Flag {
 	return &urfave.StringFlag{Name: "shape", Usage: "`HxW` of the input, or one number (default: the model's own, else 640)"}
+}
+
+func trustFlag() urfave.Flag {
+	return &urfave.BoolFlag{Name: "trust", Usage: "run an engine that has no sidecar; an engine can run any code"}
 }
 
 func familyFlag() urfave.Flag {

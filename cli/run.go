@@ -1,4 +1,4 @@
-// trtact run: raw tensors in, raw tensors out, for any ONNX model.
+// trtact run: raw tensors in, raw tensors out, for any ONNX model or engine.
 
 package cli
 
@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"trtact/internal/npy"
 	"trtact/internal/rawrun"
 	"trtact/internal/report"
+	"trtact/trt"
 )
 
 type runResult struct {
@@ -33,7 +35,7 @@ func (s *session) runCommand() *urfave.Command {
 		Usage:     "run a model on raw tensors (.npy in, .npy out)",
 		UsageText: "trtact run MODEL --input NAME=FILE.npy ... --output-dir DIR",
 		Category:  groupSteps,
-		Description: `Runs an ONNX model once and writes every output as DIR/NAME.npy. The arrays' shapes give
+		Description: `Runs an ONNX model or an engine once and writes every output as DIR/NAME.npy. The arrays' shapes give
 the sizes that the model leaves open. A model with a single input needs no name: --input FILE.npy.
 
 Examples:
@@ -42,7 +44,8 @@ trtact run model.onnx --input a=a.npy b=b.npy --tensor conv1_out -o out`,
 		Flags: []urfave.Flag{
 			&urfave.StringSliceFlag{Name: "input", Aliases: []string{"i"}, Usage: "`NAME=FILE` with the array of an input; once for each"},
 			&urfave.StringFlag{Name: "output-dir", Aliases: []string{"o"}, Usage: "`DIR` to write the outputs to (needed)"},
-			&urfave.StringSliceFlag{Name: "tensor", Usage: "write this inner tensor `NAME` too"},
+			&urfave.StringSliceFlag{Name: "tensor", Usage: "write this inner tensor `NAME` of an ONNX model too"},
+			trustFlag(),
 		},
 		Action: s.run,
 	}
@@ -69,8 +72,15 @@ func (s *session) run(c *urfave.Context) error {
 	if err := needFile("model", model); err != nil {
 		return err
 	}
+	var options trt.SessionOptions
 	if isEngine(model) {
-		return s.needGPU("run", model)
+		if len(c.StringSlice("tensor")) > 0 {
+			return usage("run", "--tensor is for ONNX models: the inner tensors of an engine cannot be read")
+		}
+		var err error
+		if options, err = s.sessionOptions("run", model, c.Bool("trust")); err != nil {
+			return err
+		}
 	}
 	if err := needOutputDir("run", "--output-dir", dir); err != nil {
 		return err
@@ -96,12 +106,7 @@ func (s *session) run(c *urfave.Context) error {
 		}
 		inputs[name] = a
 	}
-	m, done, err := s.machine()
-	if err != nil {
-		return err
-	}
-	defer done()
-	got, spent, err := rawrun.Run(m.Device, model, rawrun.Options{Inputs: inputs, Tensors: c.StringSlice("tensor"), Threads: s.threads})
+	got, spent, err := s.runRaw(c, model, options, inputs)
 	if err != nil {
 		return err
 	}
@@ -121,6 +126,20 @@ func (s *session) run(c *urfave.Context) error {
 		}
 		return s.table(t)
 	})
+}
+
+// runRaw runs an engine, where options name one, or an ONNX model.
+func (s *session) runRaw(c *urfave.Context, model string, options trt.SessionOptions, inputs map[string]*npy.Array) ([]rawrun.Output, time.Duration, error) {
+	if options.Engine != "" {
+		got, spent, err := rawrun.RunEngine(s.ctx, options, inputs)
+		return got, spent, s.engineError(model, err)
+	}
+	m, done, err := s.machine()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	return rawrun.Run(m.Device, model, rawrun.Options{Inputs: inputs, Tensors: c.StringSlice("tensor"), Threads: s.threads})
 }
 
 // tensorFile is a tensor's name as a file name: what could leave the folder or

@@ -52,6 +52,9 @@ type Artifact struct {
 	Warnings []string `json:"warnings,omitempty"`
 	Inputs   []Tensor `json:"inputs"`
 	Outputs  []Tensor `json:"outputs"`
+	// Detector is how pictures are prepared for a detector and boxes read out of its
+	// outputs, in the form of whoever uses the engine; nothing in here looks at it.
+	Detector json.RawMessage `json:"detector,omitempty"`
 	// Layers is the network as TensorRT's parser read it, before fusion.
 	Layers       []Layer `json:"layers,omitempty"`
 	BuildSeconds float64 `json:"build_seconds"`

@@ -8,10 +8,10 @@ import (
 	"math"
 )
 
-// encodeFloats gives the bytes of values in an element type. Integers are
+// EncodeFloats gives the bytes of values in an element type. Integers are
 // rounded half to even and saturated, a bool is a value other than 0; what is no
 // number becomes 0 in them.
-func encodeFloats(kind string, values []float32) ([]byte, error) {
+func EncodeFloats(kind string, values []float32) ([]byte, error) {
 	size := int(typeBytes(kind))
 	data := make([]byte, len(values)*size)
 	switch kind {
@@ -64,8 +64,8 @@ func whole(v float32, least, most float64) int64 {
 	return int64(min(max(math.RoundToEven(float64(v)), least), most))
 }
 
-// decodeFloats is the values of elements of a type. Large integers are rounded.
-func decodeFloats(kind string, data []byte) ([]float32, error) {
+// DecodeFloats is the values of elements of a type. Large integers are rounded.
+func DecodeFloats(kind string, data []byte) ([]float32, error) {
 	size := int(typeBytes(kind))
 	if size == 0 || len(data)%size != 0 {
 		return nil, fmt.Errorf("%d bytes are no elements of type %s", len(data), kind)

@@ -23,18 +23,18 @@ func TestElements(t *testing.T) {
 		{"int32", []float32{-1, 1e30}, "[255 255 255 255 255 255 255 127]", "[-1 2.1474836e+09]"},
 		{"int64", []float32{-2, 1e30}, "[254 255 255 255 255 255 255 255 0 252 255 255 255 255 255 127]", "[-2 9.223372e+18]"},
 	} {
-		data, err := encodeFloats(c.kind, c.values)
+		data, err := EncodeFloats(c.kind, c.values)
 		if err != nil || fmt.Sprint(data) != c.want {
 			t.Errorf("%s: %v, %v, want %s", c.kind, data, err, c.want)
 		}
-		if values, err := decodeFloats(c.kind, data); err != nil || fmt.Sprint(values) != c.back {
+		if values, err := DecodeFloats(c.kind, data); err != nil || fmt.Sprint(values) != c.back {
 			t.Errorf("%s: %v, %v, want %s", c.kind, values, err, c.back)
 		}
 	}
-	if _, err := encodeFloats("fp8", []float32{1}); err == nil {
+	if _, err := EncodeFloats("fp8", []float32{1}); err == nil {
 		t.Error("fp8 was encoded")
 	}
-	if _, err := decodeFloats("fp32", make([]byte, 6)); err == nil {
+	if _, err := DecodeFloats("fp32", make([]byte, 6)); err == nil {
 		t.Error("six bytes were decoded as fp32")
 	}
 }
@@ -52,7 +52,7 @@ func TestFloat16RoundTrip(t *testing.T) {
 	}
 	var b [2]byte
 	binary.LittleEndian.PutUint16(b[:], 0x3555)
-	if v, _ := decodeFloats("fp16", b[:]); v[0] != 0.33325195 {
+	if v, _ := DecodeFloats("fp16", b[:]); v[0] != 0.33325195 {
 		t.Errorf("0x3555 is %v", v)
 	}
 }

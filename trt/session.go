@@ -172,7 +172,7 @@ func (s *Session) Run(ctx context.Context, inputs map[string][]float32) (map[str
 		if t == nil {
 			return nil, s.noInput(name)
 		}
-		data, err := encodeFloats(t.Type, values)
+		data, err := EncodeFloats(t.Type, values)
 		if err != nil {
 			return nil, fmt.Errorf("input %q of %s: %w", name, s.name(), err)
 		}
@@ -184,7 +184,7 @@ func (s *Session) Run(ctx context.Context, inputs map[string][]float32) (map[str
 	}
 	outputs := map[string][]float32{}
 	for name, v := range values {
-		if outputs[name], err = decodeFloats(v.Type, v.Data); err != nil {
+		if outputs[name], err = DecodeFloats(v.Type, v.Data); err != nil {
 			return nil, fmt.Errorf("output %q of %s: %w", name, s.name(), err)
 		}
 	}

@@ -166,7 +166,7 @@ func randomElements(t Tensor) []byte {
 			values[i] = float32(random.IntN(256))
 		}
 	}
-	data, err := encodeFloats(t.Type, values)
+	data, err := EncodeFloats(t.Type, values)
 	if err != nil { // a type that is not converted, as fp8: zeros
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/shape"
 	"trtact/internal/onnx/simplify"
+	"trtact/trt"
 )
 
 // LoadOptions say at which size a model is wanted.
@@ -39,6 +40,8 @@ type Detector struct {
 	CutAt []string
 	// Changes is what simplification did.
 	Changes simplify.Report
+	// Engine is loaded for a detector that LoadEngine made; nil for ONNX models.
+	Engine *trt.Session
 }
 
 // defaultSize is the input size of a model that leaves it open.

@@ -76,15 +76,6 @@ func (m *Machine) compile(d *Detector, outputs []string) (*nn.Network, error) {
 	return n, nil
 }
 
-// feed puts one picture, and the constant extra inputs, into a context.
-func (d *Detector) feed(c *nn.Context, p detect.Pixels, buffer []float32) (detect.Transform, error) {
-	t, err := d.Spec.Preprocess(p, buffer)
-	if err != nil {
-		return t, err
-	}
-	return t, d.set(c, buffer)
-}
-
 // set fills the inputs with prepared pixels.
 func (d *Detector) set(c *nn.Context, pixels []float32) error {
 	if err := c.SetInput(d.Spec.Input, pixels); err != nil {
@@ -102,15 +93,6 @@ func (d *Detector) set(c *nn.Context, pixels []float32) error {
 
 // inputLen is the number of values of one image.
 func (d *Detector) inputLen() int { return 3 * d.Spec.Height * d.Spec.Width }
-
-// decode reads the detections out of a context.
-func (d *Detector) decode(c *nn.Context, t detect.Transform, o detect.Options) ([]detect.Detection, error) {
-	outputs, err := d.outputs(c)
-	if err != nil {
-		return nil, err
-	}
-	return d.Spec.Decode(outputs, 0, t, o)
-}
 
 // outputs copies what decoding reads out of a context.
 func (d *Detector) outputs(c *nn.Context) (map[string]*onnx.Tensor, error) {
@@ -154,15 +136,10 @@ func (m *Machine) Detect(ctx context.Context, d *Detector, images []coco.Image, 
 	if d.Spec.Family == detect.None {
 		return nil, fault.Usage(fmt.Errorf("%s: the detector's family was not recognised, so its outputs cannot be decoded: name it with --family", d.Path))
 	}
-	n, err := m.compile(d, d.outputNames())
-	if err != nil {
-		return nil, err
-	}
-	defer n.Close()
 	count := m.count(stage, len(images), "images")
 	bad := coco.NewBadImages(len(images), 0)
 	buffers := sync.Pool{New: func() any { b := make([]float32, d.inputLen()); return &b }}
-	err = n.ForEach(ctx, len(images), func(c *nn.Context, i int) error {
+	one := func(i int, infer func(pixels []float32) (map[string]*onnx.Tensor, error)) error {
 		defer count.add()
 		p, err := coco.Decode(images[i].Path)
 		if err != nil {
@@ -170,20 +147,41 @@ func (m *Machine) Detect(ctx context.Context, d *Detector, images []coco.Image, 
 		}
 		buffer := buffers.Get().(*[]float32)
 		defer buffers.Put(buffer)
-		t, err := d.feed(c, p, *buffer)
+		t, err := d.Spec.Preprocess(p, *buffer)
 		if err != nil {
 			return fmt.Errorf("%s: %w", images[i].Path, err)
 		}
-		if err := c.Run(); err != nil {
+		outputs, err := infer(*buffer)
+		if err != nil {
 			return fmt.Errorf("%s: %w", d.Path, err)
 		}
-		found, err := d.decode(c, t, o)
+		found, err := d.Spec.Decode(outputs, 0, t, o)
 		if err != nil {
 			return fmt.Errorf("%s on %s: %w", d.Path, images[i].Path, err)
 		}
 		return use(i, p, found)
+	}
+	if d.Engine != nil {
+		return bad, m.forEach(ctx, len(images), func(ctx context.Context, i int) error {
+			return one(i, func(pixels []float32) (map[string]*onnx.Tensor, error) { return d.runEngine(ctx, pixels) })
+		})
+	}
+	n, err := m.compile(d, d.outputNames())
+	if err != nil {
+		return nil, err
+	}
+	defer n.Close()
+	return bad, n.ForEach(ctx, len(images), func(c *nn.Context, i int) error {
+		return one(i, func(pixels []float32) (map[string]*onnx.Tensor, error) {
+			if err := d.set(c, pixels); err != nil {
+				return nil, err
+			}
+			if err := c.Run(); err != nil {
+				return nil, err
+			}
+			return d.outputs(c)
+		})
 	})
-	return bad, err
 }
 
 // Evaluation is a detector's accuracy on labelled images.

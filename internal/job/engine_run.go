@@ -1,0 +1,232 @@
+package job
+
+// Engines with the face that ONNX models have: a Detector whose Engine is a
+// loaded session. Its Model holds no nodes, only the engine's inputs and outputs, so
+// that what prepares pictures and reads outputs need not know the difference.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"trtact/internal/detect"
+	"trtact/internal/fault"
+	"trtact/internal/onnx"
+	"trtact/trt"
+)
+
+// LoadEngine loads the engine that s names; s.Shapes is set here. How pictures
+// are prepared and boxes read, its sidecar says where this program built the engine;
+// of others it is recognised from the outputs' shapes, as far as they tell. Close
+// ends its process.
+func LoadEngine(ctx context.Context, s trt.SessionOptions, o LoadOptions) (*Detector, error) {
+	stored, err := trt.Read(s.Engine, s.Trust)
+	if err != nil {
+		return nil, err
+	}
+	s.Shapes = engineShapes(stored.Artifact.Inputs, o)
+	session, err := trt.OpenSession(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	d, err := engineDetector(s.Engine, session.Inputs(), session.Outputs(), session.Artifact(), o)
+	if err != nil {
+		session.Close()
+		return nil, err
+	}
+	d.Engine = session
+	return d, nil
+}
+
+// Close lets go of an engine; for ONNX models it does nothing.
+func (d *Detector) Close() error {
+	if d.Engine == nil {
+		return nil
+	}
+	return d.Engine.Close()
+}
+
+// engineShapes are the sizes that dynamic image inputs get: those asked for, the
+// batch as near to one image as the engine can.
+func engineShapes(inputs []trt.Tensor, o LoadOptions) map[string][]int {
+	shapes := map[string][]int{}
+	for _, in := range inputs {
+		if in.Profile == nil || len(in.Dims) != len(in.Profile.Opt) || !slices.Contains(in.Dims, -1) {
+			continue
+		}
+		dims := slices.Clone(in.Profile.Opt)
+		if in.Dims[0] < 0 {
+			dims[0] = max(in.Profile.Min[0], 1)
+		}
+		if len(dims) == 4 && o.Height > 0 {
+			if in.Dims[2] < 0 {
+				dims[2] = o.Height
+			}
+			if in.Dims[3] < 0 {
+				dims[3] = o.Width
+			}
+		}
+		shapes[in.Name] = dims
+	}
+	return shapes
+}
+
+// engineDetector is the detector without its session.
+func engineDetector(path string, inputs, outputs []trt.Tensor, a *trt.Artifact, o LoadOptions) (*Detector, error) {
+	g := &onnx.Graph{Name: path, Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{}}
+	values := func(tensors []trt.Tensor) (list []onnx.Value) {
+		for _, t := range tensors {
+			// Session.Run takes and gives floats, whatever the engine's own type is.
+			v := onnx.Value{Name: t.Name, Type: onnx.Float, Dims: t.Dims}
+			g.Info[t.Name] = v
+			list = append(list, v)
+		}
+		return list
+	}
+	g.Inputs, g.Outputs = values(inputs), values(outputs)
+	d := &Detector{Path: path, Model: &onnx.Model{IR: 8, Opset: 13, Graph: g}, Quantized: strings.Contains(a.Precision, "int8")}
+	d.Source = d.Model
+
+	family := o.Family
+	if family == "" {
+		family = "auto"
+	}
+	var err error
+	if a.Detector != nil && (family == "auto" || family == detect.None) {
+		if d.Spec, err = storedSpec(a.Detector, inputs); err != nil {
+			return nil, fault.BadInput(fmt.Errorf("engine %s: its sidecar: %w", path, err))
+		}
+		if family == detect.None {
+			d.Spec.Family, d.Spec.Head.Coding = detect.None, detect.None
+		}
+	} else if d.Spec, err = detect.Recognize(d.Model, family); err != nil {
+		return nil, fmt.Errorf("engine %s: nothing beside it says how to use it, and %w", path, err)
+	}
+	if d.Spec.Input != "" && o.Height > 0 && (o.Height != d.Spec.Height || o.Width != d.Spec.Width) {
+		return nil, fault.Usage(fmt.Errorf("engine %s takes pictures of %dx%d, not %dx%d", path, d.Spec.Height, d.Spec.Width, o.Height, o.Width))
+	}
+	return d, nil
+}
+
+// storedSpec reads a Spec and compares it with what the engine takes.
+func storedSpec(text json.RawMessage, inputs []trt.Tensor) (*detect.Spec, error) {
+	spec := new(detect.Spec)
+	if err := json.Unmarshal(text, spec); err != nil {
+		return nil, fmt.Errorf("how it detects cannot be read: %w", err)
+	}
+	if spec.Input == "" && spec.Family == detect.None {
+		return spec, nil
+	}
+	at := slices.IndexFunc(inputs, func(t trt.Tensor) bool { return t.Name == spec.Input })
+	if at < 0 {
+		return nil, fmt.Errorf("it detects on an input %q, which the engine does not have", spec.Input)
+	}
+	dims := inputs[at].Dims
+	if len(dims) != 4 || dims[1] != 3 || dims[2] != spec.Height || dims[3] != spec.Width {
+		return nil, fmt.Errorf("it detects on pictures of %dx%d, and input %q is %v", spec.Height, spec.Width, spec.Input, dims)
+	}
+	spec.Batch = dims[0]
+	return spec, nil
+}
+
+// runEngine computes the outputs for one prepared picture; the rest of a batch
+// is empty.
+func (d *Detector) runEngine(ctx context.Context, pixels []float32) (map[string]*onnx.Tensor, error) {
+	values := map[string]*onnx.Tensor{d.Spec.Input: onnx.NewTensor([]int{1, 3, d.Spec.Height, d.Spec.Width}, pixels)}
+	for name, extra := range d.Spec.Extra {
+		values[name] = onnx.NewTensor([]int{len(extra)}, extra)
+	}
+	return d.runValues(ctx, values)
+}
+
+// runValues computes the outputs for one sample. Values of one image are padded
+// with zeros to the engine's batch.
+func (d *Detector) runValues(ctx context.Context, values map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+	inputs := map[string][]float32{}
+	for _, in := range d.Engine.Inputs() {
+		t := values[in.Name]
+		if t == nil {
+			return nil, fault.BadInput(fmt.Errorf("input %q of the engine has no values", in.Name))
+		}
+		n := 1
+		for _, size := range in.Dims {
+			n *= size
+		}
+		data := t.Floats()
+		if len(data) > n || len(data) == 0 || n%len(data) != 0 {
+			return nil, fault.BadInput(fmt.Errorf("input %q of the engine takes %d values (%v), there are %d", in.Name, n, in.Dims, len(data)))
+		}
+		inputs[in.Name] = append(make([]float32, 0, n), data...)[:n]
+	}
+	got, err := d.Engine.Run(ctx, inputs)
+	if err != nil {
+		return nil, err
+	}
+	outputs := map[string]*onnx.Tensor{}
+	for _, out := range d.Engine.Outputs() {
+		dims := slices.Clone(out.Dims)
+		if slices.Contains(dims, -1) { // its size depends on the data
+			dims = []int{len(got[out.Name])}
+		}
+		outputs[out.Name] = onnx.NewTensor(dims, got[out.Name])
+	}
+	return outputs, nil
+}
+
+// workers is how many threads there are.
+func (m *Machine) workers() int {
+	if m.Threads > 0 {
+		return m.Threads
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// forEach calls f for every i below count, on as many goroutines as the machine
+// has threads, as nn.Network.ForEach does.
+func (m *Machine) forEach(ctx context.Context, count int, f func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(m.workers(), count) {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= count {
+					return
+				}
+				if err := f(ctx, i); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		}()
+	}
+	wait.Wait()
+	return context.Cause(ctx)
+}
+
+// tensorNames are the float tensors that can be compared: of an engine its
+// outputs, of an ONNX model every tensor that a node makes.
+func (d *Detector) tensorNames() []string {
+	names := map[string]bool{}
+	for _, out := range d.Model.Graph.Outputs {
+		names[out.Name] = true
+	}
+	for _, n := range d.Model.Graph.Nodes {
+		for _, name := range n.Outputs {
+			if name != "" && d.Model.Graph.Info[name].Type == onnx.Float {
+				names[name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}

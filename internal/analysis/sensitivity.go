@@ -98,12 +98,19 @@ func (s *subject) try(ctx context.Context, from *onnx.Model, samples []Sample, t
 		if err != nil {
 			return nil, err
 		}
+		var telling sync.Mutex
 		err = s.sideBySide(ctx, todo[:count], func(ctx context.Context, i int) error {
 			var err error
 			if errors[i], err = s.measure(ctx, trials[i], kept, wanted, already); err != nil {
 				return err
 			}
-			return s.Store.save(trials[i].name, errors[i])
+			if err := s.Store.save(trials[i].name, errors[i]); err != nil {
+				return err
+			}
+			telling.Lock()
+			defer telling.Unlock()
+			s.done()
+			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -113,8 +120,8 @@ func (s *subject) try(ctx context.Context, from *onnx.Model, samples []Sample, t
 	return errors, nil
 }
 
-// sideBySide calls f for each index, as many at a time as there are workers: compiling a
-// trial then takes no more than its share of the cores, like running it.
+// sideBySide calls f for each index, as many at a time as there are workers. What one
+// trial takes to compile and to run is then spread over the cores alike.
 func (s *subject) sideBySide(ctx context.Context, list []int, f func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -124,7 +131,6 @@ func (s *subject) sideBySide(ctx context.Context, list []int, f func(ctx context
 	}
 	next := make(chan int)
 	var group sync.WaitGroup
-	var telling sync.Mutex
 	for range min(workers, len(list)) {
 		group.Add(1)
 		go func() {
@@ -135,11 +141,7 @@ func (s *subject) sideBySide(ctx context.Context, list []int, f func(ctx context
 				}
 				if err := f(ctx, i); err != nil {
 					cancel(err)
-					continue
 				}
-				telling.Lock()
-				s.done()
-				telling.Unlock()
 			}
 		}()
 	}

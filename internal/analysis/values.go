@@ -74,7 +74,8 @@ func (s *subject) values(ctx context.Context, samples []Sample) ([]UnitValues, e
 		came[n.Name] = s.came.Graph.Init[n.Input(1)]
 	}
 	list := make([]UnitValues, len(s.units))
-	for i, u := range s.units {
+	err = s.sideBySide(ctx, indices(len(list)), func(_ context.Context, i int) error {
+		u := s.units[i]
 		list[i] = UnitValues{Unit: u, Input: inputs[u.Tensor]}
 		if w, yes := scales[u.Node]; yes {
 			v := weightValues(s.Model.Graph.Init[w.Tensor], w)
@@ -84,8 +85,9 @@ func (s *subject) values(ctx context.Context, samples []Sample) ([]UnitValues, e
 			}
 			list[i].Weights = v
 		}
-	}
-	return list, nil
+		return nil
+	})
+	return list, err
 }
 
 // weightValues describes a constant and its INT8 form.
@@ -170,17 +172,37 @@ func (s *subject) inputs(ctx context.Context, samples []Sample) (map[string]*Val
 		if err != nil {
 			return nil, err
 		}
-		for i := range part {
-			for _, name := range tensors {
+		// Each tensor by one worker, its samples in order.
+		err = s.sideBySide(ctx, indices(len(tensors)), func(_ context.Context, k int) error {
+			name := tensors[k]
+			for i := range part {
 				found[name].add(float[i][name], int8[i][name])
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
+	list := make([]*Values, len(tensors))
+	err = s.sideBySide(ctx, indices(len(tensors)), func(_ context.Context, k int) error {
+		list[k] = found[tensors[k]].values(tensors[k])
+		return nil
+	})
 	values := map[string]*Values{}
-	for name, a := range found {
-		values[name] = a.values(name)
+	for k, name := range tensors {
+		values[name] = list[k]
 	}
-	return values, nil
+	return values, err
+}
+
+// indices are 0 to n-1.
+func indices(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
 }
 
 func (a *activation) add(t, arriving *onnx.Tensor) {

@@ -24,7 +24,7 @@ import (
 // reportSamples is on how many pictures a build tests layers at most: the report shows
 // where to look; the analyze command measures.
 const (
-	reportSamples = 8
+	reportSamples = 4
 	reportPoints  = 12
 	reportKeep    = 128 << 20 // bytes of activations kept: a build takes little more anyway
 )

@@ -24,7 +24,7 @@ import (
 const (
 	// comparedPictures is how many pictures both models look at, shownPictures how many
 	// of them the report has at most.
-	comparedPictures = 32
+	comparedPictures = 24
 	shownPictures    = 6
 	// shownWidth and shownHeight bound a picture in the report, in pixels.
 	shownWidth, shownHeight = 560, 480

@@ -66,7 +66,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.StringFlag{Name: "config", Category: flagsTraining, Usage: "`FILE` with a configuration (see compress); flags win"},
 			&urfave.StringFlag{Name: "qat", Category: flagsTraining, Value: string(job.DistilAuto), Usage: "`WHEN` to train the quantised model: auto, on, off; auto when it loses more than --max-drop without"},
 			&urfave.Float64Flag{Name: "max-drop", Category: flagsTraining, Usage: fmt.Sprintf("`LOSS` that is allowed, beyond which it is trained and then the worst layers stay float: points of mAP with --val (default: %g), else percent of error at the nodes, for training alone (default: %g)", job.DefaultMaxDrop, job.DefaultMaxNodeError)},
-		}, append(calibrationFlags(), trainingFlags()...)...),
+		}, append(engineFlags(), append(calibrationFlags(), trainingFlags()...)...)...),
 		Action: s.buildEngine,
 	}
 }
@@ -162,7 +162,7 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 		return o, err
 	}
 	switch {
-	case !o.INT8 && (o.Data != "" || o.Plan != ""):
+	case !o.INT8 && (o.Data != "" && !o.FP16 || o.Plan != ""):
 		return o, usage("build", "--data and --plan are for --int8, which is not given")
 	case o.Val == "" && (o.ValImages != "" || c.IsSet("val-limit")):
 		return o, usage("build", "--val-images and --val-limit are for --val, which is not given")
@@ -172,6 +172,9 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 		return o, usage("build", "--val-limit %d: expected a number above 0", o.ValLimit)
 	case c.Duration("timeout") <= 0:
 		return o, usage("build", "--timeout %v: expected a time above 0", c.Duration("timeout"))
+	}
+	if err := engineOptions(c, &o); err != nil {
+		return o, err
 	}
 	if c.IsSet("backend") || o.Engine.Backend == "" {
 		o.Engine.Backend = c.String("backend")

@@ -19,7 +19,7 @@ if ! why=$(build/trtact --quiet gpu 2>&1 >/dev/null); then
     exit 0
 fi
 line="========"
-head_() {
+heading() {
     printf '%s\n`make %s-gpu` on %s, %s:\n\n' "$line" "$what" \
         "$(build/trtact --json gpu | sed -n 's/.*"name": *"\([^"]*\)".*/\1/p' | head -n 1)" "$(build/trtact version | head -n 1)"
 }
@@ -29,7 +29,7 @@ test)
     log=build/test-gpu.log
     status=0
     go test -count=1 -v -run '^TestGPU' ./trt ./cuda ./cli ./internal/... >"$log" 2>&1 || status=$?
-    head_
+    heading
     printf '| test | result | seconds |\n|---|---|---|\n'
     sed -nE 's/^ *--- (PASS|FAIL|SKIP): ([^ ]+) \(([0-9.]+)s\)$/| \2 | \1 | \3 |/p' "$log"
     printf '\n'
@@ -43,9 +43,9 @@ test)
     ;;
 bench)
     [ $# -gt 0 ] || set -- examples/shapes/shapes.onnx ${TRTACT_DATA:+"$TRTACT_DATA"/models/*.onnx}
-    head_
+    heading
     for model; do
-        data=examples/shapes/images
+        data=examples/shapes/calib
         if [[ $model != examples/shapes/* ]] && [ -n "${TRTACT_DATA:-}" ]; then data=$TRTACT_DATA/coco/train.txt; fi
         printf '\n### %s\n\n' "$(basename "$model" .onnx)"
         build/trtact --quiet bench "$model" --precision fp32,fp16,int8,int8+fp16 --data "$data" --cuda-graph --format markdown ||

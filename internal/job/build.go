@@ -38,8 +38,12 @@ type BuildOptions struct {
 	Weights   calib.WeightForm // in the Q/DQ file
 	Plan      string           // a plan file to obey instead of calibrating
 
-	// Engine says how TensorRT builds; its Model and FP16 are filled in here.
+	// Engine says how TensorRT builds; its Model, types and scales are filled in here.
 	Engine trt.BuildOptions
+	// INT8Mode is INT8Explicit when empty.
+	INT8Mode INT8Mode
+	// KeepFP32 are regular expressions: with FP16, layers whose names match stay float32.
+	KeepFP32 []string
 	// NoEngine ends the job with the Q/DQ model.
 	NoEngine bool
 	// EngineOfFloat builds the engine from the float model, quantised or not.
@@ -84,6 +88,9 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 		return nil, err
 	}
 	b.r.lap("load", started)
+	if err := b.canBuild(ctx); err != nil {
+		return nil, err
+	}
 	if err := b.baseline(ctx); err != nil {
 		return nil, err
 	}
@@ -95,6 +102,9 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	}
 	if o.EngineOfFloat {
 		final = b.d
+	}
+	if err := b.findRanges(ctx, final); err != nil {
+		return nil, err
 	}
 	var missing error
 	if !o.NoEngine {

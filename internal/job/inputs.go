@@ -27,7 +27,10 @@ func (o BuildOptions) open(d *Detector) (in inputs, err error) {
 		in.val = in.val.First(o.ValLimit)
 	}
 	if !o.INT8 || d.Quantized {
-		return in, nil
+		if o.Data != "" && o.FP16 && !d.Quantized { // to see what leaves float16's range
+			err = in.openSamples(o, d)
+		}
+		return in, err
 	}
 	if o.Plan != "" {
 		if in.plan, err = calib.LoadPlan(o.Plan); err != nil {

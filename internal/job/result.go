@@ -28,6 +28,7 @@ type Result struct {
 	PTQ          *PTQ          `json:"ptq,omitempty"`
 	QAT          *QAT          `json:"qat,omitempty"` // nil where training was not to be thought of
 	Ladder       []Rung        `json:"ladder,omitempty"`
+	Race         []Race        `json:"race,omitempty"` // of INT8Fastest
 	Accuracy     Accuracy      `json:"accuracy"`
 	Size         Size          `json:"size"`
 	Engine       *trt.Artifact `json:"engine,omitempty"`

@@ -42,6 +42,16 @@ var operators = map[string]kind{
 	"Unsqueeze": follower, "Upsample": follower, "Where": follower,
 }
 
+// moves tells an operator that gives its inputs' values as they are.
+func moves(n *onnx.Node) bool {
+	switch n.Op {
+	case "Cast", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice",
+		"SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze":
+		return true
+	}
+	return false
+}
+
 // maxSoftmax is the largest number of elements that a Softmax in float16 goes
 // over: their mean is then 16 times the smallest normal number.
 const maxSoftmax = 1 << 10
@@ -117,6 +127,9 @@ func (c *converter) computes(n *onnx.Node) bool {
 func (c *converter) decide(n *onnx.Node) (lean, string) {
 	if !c.before[n] {
 		return onlyFloat, "no head depends on it"
+	}
+	if c.keep[n.Name] {
+		return onlyFloat, "it was asked for"
 	}
 	k := operators[n.Op]
 	if n.Op == "Cast" && c.isFloat(n.Input(0)) {

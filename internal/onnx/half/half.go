@@ -33,6 +33,8 @@ type Options struct {
 	// Ranges are the largest magnitudes of tensors as calibration has seen them.
 	// A tensor beyond MaxRange stays float32, and so do its maker and readers.
 	Ranges map[string]float32
+	// Keep names nodes that stay float32.
+	Keep []string
 	// HalfInputs and HalfOutputs make the graph's inputs and outputs float16;
 	// they are float32 otherwise.
 	HalfInputs, HalfOutputs bool
@@ -91,6 +93,24 @@ func Convert(m *onnx.Model, o Options) (*onnx.Model, Report, error) {
 	return out, c.report, nil
 }
 
+// Floats names the nodes that Convert would leave in float32 and that compute with
+// what they read: not those that only move it. For a TensorRT with weak types, which
+// is given the model as it is and told these layer by layer.
+func Floats(m *onnx.Model, o Options) ([]string, error) {
+	c, err := newConverter(m.Clone(), o)
+	if err != nil {
+		return nil, fmt.Errorf("choose what stays float32: %w", err)
+	}
+	c.decideAll()
+	var names []string
+	for _, n := range c.g.Nodes {
+		if !c.half[n] && !isQuantize(n) && !isDequantize(n) && !moves(n) && c.computes(n) {
+			names = append(names, n.Name)
+		}
+	}
+	return names, nil
+}
+
 type converter struct {
 	m      *onnx.Model
 	g      *onnx.Graph
@@ -102,6 +122,7 @@ type converter struct {
 	half map[*onnx.Node]bool // computes in float16; a DequantizeLinear: gives it
 	lean map[string]lean     // of float32 tensors that are not constants
 	wide map[string]bool     // tensors beyond the range of float16
+	keep map[string]bool     // nodes that are to stay float32
 
 	casts  map[castKey]string
 	after  map[*onnx.Node][]*onnx.Node // casts to put behind a node; nil: in front of all
@@ -128,13 +149,16 @@ func newConverter(m *onnx.Model, o Options) (*converter, error) {
 	}
 	c := &converter{
 		m: m, g: g, o: o, ix: g.Index(),
-		half: map[*onnx.Node]bool{}, lean: map[string]lean{}, wide: map[string]bool{},
+		half: map[*onnx.Node]bool{}, lean: map[string]lean{}, wide: map[string]bool{}, keep: map[string]bool{},
 		casts: map[castKey]string{}, after: map[*onnx.Node][]*onnx.Node{}, names: map[string]bool{}, halves: map[string]string{},
 	}
 	for name, most := range o.Ranges {
 		if !(most <= MaxRange) { // not a number neither
 			c.wide[name] = true
 		}
+	}
+	for _, name := range o.Keep {
+		c.keep[name] = true
 	}
 	return c, c.findBefore()
 }

@@ -89,7 +89,11 @@ func (r buildReport) heads() []page.Block {
 	if len(r.Accuracy.NodeError) == 0 {
 		return nil
 	}
-	t := &page.Table{Columns: []page.Column{{Title: "head", Wide: true}, {Title: "untrained", Right: true}, {Title: "result", Right: true}}}
+	trained := r.QAT != nil && r.QAT.Trained && r.PTQ != nil
+	t := &page.Table{Columns: []page.Column{{Title: "head", Wide: true}, {Title: "error", Right: true}}}
+	if trained {
+		t.Columns = append(t.Columns, page.Column{Title: "before training", Right: true})
+	}
 	var names []string
 	worst := 0.0
 	for name, e := range r.Accuracy.NodeError {
@@ -99,17 +103,19 @@ func (r buildReport) heads() []page.Block {
 	sort.Strings(names)
 	for _, name := range names {
 		e := r.Accuracy.NodeError[name]
-		before := ""
-		if r.PTQ != nil {
-			if v, known := r.PTQ.NodeError[name]; known {
-				before = percent(v)
-			}
-		}
 		bar := 0.0
 		if worst > 0 {
 			bar = e / worst
 		}
-		t.Rows = append(t.Rows, []page.Cell{{Text: name}, {Text: before}, {Text: percent(e), Bar: bar}})
+		row := []page.Cell{{Text: name}, {Text: percent(e), Bar: bar}}
+		if trained {
+			before := page.Cell{}
+			if v, known := r.PTQ.NodeError[name]; known {
+				before.Text = percent(v)
+			}
+			row = append(row, before)
+		}
+		t.Rows = append(t.Rows, row)
 	}
 	return []page.Block{{Table: t}}
 }

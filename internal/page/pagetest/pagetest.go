@@ -21,11 +21,13 @@ import (
 type View struct {
 	Width, Height int
 	Dark          bool
+	Print         bool // as it is printed
 }
 
-// Views are wide and narrow, light and dark.
+// Views are wide and narrow, light and dark, and on paper: A4 between usual margins.
 func Views() []View {
-	return []View{{1200, 900, false}, {1200, 900, true}, {390, 800, false}, {390, 800, true}}
+	return []View{{Width: 1200, Height: 900}, {Width: 1200, Height: 900, Dark: true}, {Width: 390, Height: 800}, {Width: 390, Height: 800, Dark: true},
+		{Width: 718, Height: 1045, Print: true}}
 }
 
 // Seen is what the browser made of a page.
@@ -247,17 +249,20 @@ const looking = `(() => {
     const s = getComputedStyle(e), c = e.tagName == "text" ? s.fill : s.color;
     if (e.textContent.trim() && contrast(c) < 3) faint.push(e.tagName + " " + c + ": " + e.textContent.slice(0, 40));
   }
-  return {boxes, overflow: document.documentElement.scrollWidth - innerWidth, background: style.backgroundColor, ink: style.color, faint: faint.slice(0, 5)};
+  return {boxes, overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth, background: style.backgroundColor, ink: style.color, faint: faint.slice(0, 5)};
 })()`
 
 // See opens the file in a view.
 func (b *Browser) See(t *testing.T, path string, v View) Seen {
 	t.Helper()
-	scheme := "light"
+	scheme, media := "light", "screen"
 	if v.Dark {
 		scheme = "dark"
 	}
-	b.call(t, "Emulation.setEmulatedMedia", map[string]any{"features": []any{map[string]any{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+	if v.Print {
+		media = "print"
+	}
+	b.call(t, "Emulation.setEmulatedMedia", map[string]any{"media": media, "features": []any{map[string]any{"name": "prefers-color-scheme", "value": scheme}}}, nil)
 	b.call(t, "Emulation.setDeviceMetricsOverride", map[string]any{"width": v.Width, "height": v.Height, "deviceScaleFactor": 1, "mobile": false}, nil)
 	address := (&url.URL{Scheme: "file", Path: path}).String()
 	b.events = nil

@@ -71,8 +71,9 @@ class Session::Layers final : public nvinfer1::IProfiler {
     try {
       if (name == nullptr) name = "";
       if (at_ == list.size() || list[at_].name != name) {
-        // Not where it was in the run before.
-        for (at_ = 0; at_ < list.size() && list[at_].name != name;) ++at_;
+        // Some that were in the run before are missing; names may occur twice, so
+        // those passed are not looked at.
+        while (at_ < list.size() && list[at_].name != name) ++at_;
         if (at_ == list.size()) list.push_back({name, 0});
       }
       list[at_++].sum += milliseconds;

@@ -3,8 +3,6 @@ package detect
 import (
 	"image"
 	"image/color"
-	"image/png"
-	"os"
 	"testing"
 )
 
@@ -87,34 +85,4 @@ func TestClassColoursDiffer(t *testing.T) {
 		seen[classColour(c)] = c
 	}
 	classColour(-5)
-}
-
-// TestDrawToFile leaves a picture to look at where TRTACT_DRAW says.
-func TestDrawToFile(t *testing.T) {
-	path := os.Getenv("TRTACT_DRAW")
-	if path == "" {
-		t.Skip("skipped: TRTACT_DRAW names no file to draw into")
-	}
-	p := photograph(t, "000000000632.jpg")
-	var found []Detection
-	for c := range 8 {
-		x, y := float32(c%4)*150+10, float32(c/4)*200
-		found = append(found, Detection{x, y, x + 130, y + 170, c * 3, 0.3 + float32(c)/20})
-	}
-	img, err := Draw(p, found, classNames(nil, 80), DrawOptions{Labels: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	both, err := SideBySide([]image.Image{img, img}, []string{"yolov5n float", "yolov5n INT8"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := png.Encode(f, both); err != nil {
-		t.Fatal(err)
-	}
 }

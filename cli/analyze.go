@@ -127,6 +127,9 @@ func (s *session) analyze(c *urfave.Context) error {
 	a, err := m.Analyze(s.ctx, o)
 	done()
 	if err != nil {
+		if s.ctx.Err() != nil {
+			s.log.Info("what is finished is kept in " + filepath.Join(o.Dir, "work") + ": the same command goes on from there")
+		}
 		return err
 	}
 	return s.print(a, func() error { return s.writeAnalysis(a) })

@@ -66,6 +66,13 @@ func (b *building) writeReport(ctx context.Context, started time.Time) error {
 			slog.Warn("the report has no pictures: " + err.Error())
 		}
 	}
+	var err error
+	if b.r.Latency, err = b.latencies(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		slog.Warn("the report has no times of the engine: " + err.Error())
+	}
 	b.r.PeakRSS = peakRSS()
 	b.r.lap("report", since)
 	b.r.lap("total", started)
@@ -98,8 +105,10 @@ func (r buildReport) page() page.Page {
 		p.Sections = append(p.Sections, r.analysis.sections()...)
 	}
 	p.Sections = append(p.Sections,
+		page.Section{ID: "ladder", Title: "What was tried", Text: "One step after the other, until what is lost is small enough.", Blocks: r.ladder()},
 		page.Section{ID: "training", Title: "Training", Text: r.trainingText(), Blocks: r.training()},
 		page.Section{ID: "heads", Title: "Error at the heads", Short: "Heads", Text: "Relative L2 distance of the result from the float model, at the last layers with weights.", Blocks: r.heads()},
+		page.Section{ID: "latency", Title: "Latency", Text: fmt.Sprintf("Time on this machine's GPU for one run of %d pictures, engines in turns.", r.Batch), Blocks: r.latency()},
 		page.Section{ID: "engine", Title: "Engine", Blocks: r.engine()},
 		page.Section{ID: "sizes", Title: "Weights, layer by layer", Short: "Sizes", Blocks: r.sizes()},
 		page.Section{ID: "run", Title: "This run", Blocks: r.run()},
@@ -223,6 +232,19 @@ func (r buildReport) summary() []page.Block {
 		add("engine", "", "", report.Bytes(r.Size.Engine), page.Cell{})
 	}
 	size("engine", r.Size.EngineFloat, r.Size.Engine)
+	if times := r.medians(); len(times) > 0 {
+		change := ""
+		if times["float"] > 0 && times["INT8"] > 0 {
+			change = fmt.Sprintf("%.2f times as fast", times["float"]/times["INT8"])
+		}
+		text := func(v float64) string {
+			if v == 0 {
+				return ""
+			}
+			return fmt.Sprintf("%.3f", v)
+		}
+		add("median latency, ms", text(times["float"]), "", text(times["INT8"]), page.Cell{Text: change})
+	}
 	if len(t.Rows) == 0 {
 		return nil
 	}

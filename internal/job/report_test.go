@@ -1,8 +1,10 @@
 package job
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"math"
 	"os"
@@ -17,6 +19,7 @@ import (
 	"trtact/internal/npy"
 	"trtact/internal/onnx"
 	"trtact/internal/page/pagetest"
+	"trtact/internal/stats"
 	"trtact/internal/testenv"
 )
 
@@ -188,6 +191,69 @@ func TestBuildReport(t *testing.T) {
 		}
 	}
 	pagetest.Check(t, r.Files.Report)
+}
+
+func TestTimeInTurns(t *testing.T) {
+	var order []string
+	list, err := timeInTurns(context.Background(), []namedEngine{{"float", "f"}, {"INT8", "q"}}, func(_ context.Context, path string) ([]float64, error) {
+		order = append(order, path)
+		if path == "f" {
+			return []float64{4, 2, 3}, nil
+		}
+		return []float64{1, 1.5}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(order, "") != strings.Repeat("fq", raceTurns) {
+		t.Errorf("order %q", order)
+	}
+	if list[0].Median != 3 || list[0].Count != 3*raceTurns || list[1].Engine != "INT8" || list[1].Min != 1 || list[1].Times[0] != 1 {
+		t.Errorf("got %+v", list)
+	}
+	wrong := errors.New("no such engine")
+	if _, err := timeInTurns(context.Background(), []namedEngine{{"INT8", "q"}}, func(context.Context, string) ([]float64, error) { return nil, wrong }); !errors.Is(err, wrong) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// All that a result can hold is on the page, and a result with next to nothing makes
+// one too.
+func TestReportOfEverything(t *testing.T) {
+	value := 0.42
+	full := &Result{Model: ModelFacts{Path: "m.onnx", SHA256: "abc", Params: 12}, Family: "yolov8", Batch: 2,
+		Accuracy: Accuracy{Float: &Figures{0.5, 0.7}, PTQ: &Figures{0.4, 0.6}, INT8: &Figures{0.49, 0.69}, Images: 9, Command: &CommandFigures{Float: &value},
+			NodeError: map[string]float64{"h": 0.01}},
+		PTQ:     &PTQ{NodeError: map[string]float64{"h": 0.03}},
+		QAT:     &QAT{Trained: true, Kept: KeptDistilled, Reason: "it lost too much", Judge: "metric", Loss: []LossPoint{{1, 2, 1, 0.1}, {2, 1, 0.5, 0.1}}, Metric: []MetricPoint{{0, 0.4}, {2, 0.49}}},
+		Ladder:  []Rung{{Name: RungPTQ, Found: "lost 10", Lost: 10, Limit: 0.3}, {Name: RungDistilled, Enough: true, Lost: 0.1, Limit: 0.3, Float: []string{"a", "b"}}},
+		Latency: []EngineLatency{{Engine: "float", Summary: stats.Summarise([]float64{2, 3, 4}), Times: []float64{2, 3, 4}}, {Engine: "INT8", Summary: stats.Summarise([]float64{1, 1.5, 2}), Times: []float64{1, 1.5, 2}}},
+		Race:    []Race{{Mode: INT8Explicit, Median: 1, Runs: 3, Fastest: true}, {Mode: INT8Implicit, Median: 2, Runs: 3}},
+		Size:    Size{WeightsFloat: 400, WeightsInt8: 100, Layers: []LayerSize{{Node: "c", Float: 400, INT8: 100}}}, Seconds: map[string]float64{"load": 1, "total": 3}}
+	for name, c := range map[string]struct {
+		r    *Result
+		want []string
+	}{
+		"full": {full, []string{"INT8, untrained", "2.00 times as fast", `id="latency"`, "Time of one run", `id="ladder"`, "a, b", "Metric during training", ">Loss<", "kept", "3.00 %", "metric of the command"}},
+		"bare": {&Result{Model: ModelFacts{Path: "m.onnx"}, Seconds: map[string]float64{}}, []string{`id="run"`}},
+	} {
+		var out bytes.Buffer
+		if err := (buildReport{Result: c.r}).page().Write(&out); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q", name, want)
+			}
+		}
+		if name == "full" {
+			path := filepath.Join(t.TempDir(), "report.html")
+			if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			pagetest.Check(t, path)
+		}
+	}
 }
 
 func TestReportPath(t *testing.T) {

@@ -18,20 +18,22 @@ import (
 
 // Result is result.json: what the main job found and made.
 type Result struct {
-	Program      string        `json:"program,omitempty"`
-	Command      []string      `json:"command,omitempty"`
-	Model        ModelFacts    `json:"model"`
-	Family       string        `json:"family"`
-	Shape        [2]int        `json:"shape"` // height, width
-	Batch        int           `json:"batch"`
-	Quantization Quantization  `json:"quantization"`
-	PTQ          *PTQ          `json:"ptq,omitempty"`
-	QAT          *QAT          `json:"qat,omitempty"` // nil where training was not to be thought of
-	Ladder       []Rung        `json:"ladder,omitempty"`
-	Race         []Race        `json:"race,omitempty"` // of INT8Fastest
-	Accuracy     Accuracy      `json:"accuracy"`
-	Size         Size          `json:"size"`
-	Engine       *trt.Artifact `json:"engine,omitempty"`
+	Program      string       `json:"program,omitempty"`
+	Command      []string     `json:"command,omitempty"`
+	Model        ModelFacts   `json:"model"`
+	Family       string       `json:"family"`
+	Shape        [2]int       `json:"shape"` // height, width
+	Batch        int          `json:"batch"`
+	Quantization Quantization `json:"quantization"`
+	PTQ          *PTQ         `json:"ptq,omitempty"`
+	QAT          *QAT         `json:"qat,omitempty"` // nil where training was not to be thought of
+	Ladder       []Rung       `json:"ladder,omitempty"`
+	Race         []Race       `json:"race,omitempty"` // of INT8Fastest
+	// Latency is of the engines, where a GPU was there to run them.
+	Latency  []EngineLatency `json:"latency,omitempty"`
+	Accuracy Accuracy        `json:"accuracy"`
+	Size     Size            `json:"size"`
+	Engine   *trt.Artifact   `json:"engine,omitempty"`
 	// Half says what became float16 where the graph decides that.
 	Half    *half.Report       `json:"half,omitempty"`
 	Files   Files              `json:"files"`

@@ -44,6 +44,8 @@ func TestEngineOptionsRefused(t *testing.T) {
 		{[]string{"--opt-level", "6"}, "expected 0 to 5", false},
 		{[]string{"--hardware-compatible", "turing"}, "expected ampere+ or same-capability", false},
 		{[]string{"--hardware-compatible", "ampere+"}, "has no engines for all GPUs since Ampere", true},
+		{[]string{"--opt-level", "3"}, "has no optimisation level", true},
+		{[]string{"--sparse"}, "has no kernels for sparse weights", true},
 		{[]string{"--version-compatible"}, "has no version-compatible engines", true},
 		{[]string{"--timing-cache", "f"}, "has no timing cache", true},
 		{[]string{"--tactic-sources", "-cudnn"}, "has no tactic sources", true},

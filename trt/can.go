@@ -16,6 +16,7 @@ const (
 	CanLayerTypes        = "layer types"
 	CanTimingCache       = "timing cache"
 	CanOptimizationLevel = "optimisation level"
+	CanSparseWeights     = "kernels for sparse weights"
 	CanVersionCompatible = "version-compatible engines"
 	CanAmperePlus        = "engines for all GPUs since Ampere"
 	CanSameCapability    = "engines for all GPUs of one compute capability"
@@ -81,6 +82,7 @@ func (f Family) Check(o BuildOptions) error {
 		{len(o.LayerTypes) > 0, CanLayerTypes},
 		{o.TimingCache != "", CanTimingCache},
 		{o.OptimizationLevel != nil, CanOptimizationLevel},
+		{o.SparseWeights, CanSparseWeights},
 		{o.VersionCompatible, CanVersionCompatible},
 		{o.HardwareCompatible == AmperePlus, CanAmperePlus},
 		{o.HardwareCompatible == SameCapability, CanSameCapability},

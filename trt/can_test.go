@@ -61,7 +61,7 @@ func TestFamilyCheck(t *testing.T) {
 	level := 3
 	old := Family{Backend: BackendTensorRT, Version: "8.4.3", WeakTypes: true, CalibrationCache: true,
 		Can: []string{CanLayerTypes, CanTimingCache}, TacticSources: []string{"cublas", "cudnn"}}
-	rtx := Family{Backend: BackendRTX, Version: "1.7.1", Can: []string{CanOptimizationLevel}}
+	rtx := Family{Backend: BackendRTX, Version: "1.7.1"}
 	for _, c := range []struct {
 		name   string
 		family Family
@@ -71,7 +71,8 @@ func TestFamilyCheck(t *testing.T) {
 		{"nothing asked", rtx, BuildOptions{}, ""},
 		{"timing cache", old, BuildOptions{TimingCache: "f"}, ""},
 		{"timing cache, RTX", rtx, BuildOptions{TimingCache: "f"}, "TensorRT for RTX 1.7.1 has no timing cache"},
-		{"level", rtx, BuildOptions{OptimizationLevel: &level}, ""},
+		{"level", rtx, BuildOptions{OptimizationLevel: &level}, "TensorRT for RTX 1.7.1 has no optimisation level"},
+		{"sparse", rtx, BuildOptions{SparseWeights: true}, "has no kernels for sparse weights"},
 		{"level, 8.4", old, BuildOptions{OptimizationLevel: &level}, "TensorRT 8.4.3 has no optimisation level"},
 		{"version compatible", old, BuildOptions{VersionCompatible: true}, "TensorRT 8.4.3 has no version-compatible engines"},
 		{"Ampere", old, BuildOptions{HardwareCompatible: AmperePlus}, "has no engines for all GPUs since Ampere"},

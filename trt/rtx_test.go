@@ -194,7 +194,7 @@ func TestRTXRefuses(t *testing.T) {
 		{"INT32 bias through Q/DQ", int32Bias, BuildOptions{}, fault.CodeBadInput, "'bias' (DequantizeLinear)"},
 		{"fp16 option", good, BuildOptions{FP16: true}, fault.CodeUsage, "takes types from the model alone"},
 		{"cache", good, BuildOptions{CalibrationCache: []byte("x")}, fault.CodeUsage, "calibration cache"},
-		{"level", good, BuildOptions{OptimizationLevel: new(int)}, fault.CodeOK, ""},
+		{"level", good, BuildOptions{OptimizationLevel: new(int)}, fault.CodeUsage, "optimisation level"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.o.Places, c.o.Model = &places, "m.onnx"
@@ -386,25 +386,30 @@ func TestRTXOptions(t *testing.T) {
 		o.Places, o.Targets = &places, []int{86}
 		return BuildWith(context.Background(), family, model, o)
 	}
-	level := 5
-	for name, o := range map[string]BuildOptions{
-		"sparse": {SparseWeights: true}, "level": {OptimizationLevel: &level}, "workspace": {Workspace: 1 << 30},
-	} {
+	// What it is given is in the engine's bytes.
+	seen := map[string]string{}
+	for name, o := range map[string]BuildOptions{"plain": {}, "no TF32": {NoTF32: true}, "detailed": {Detailed: true}} {
 		e, err := build(o)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if c := e.Artifact.Convolutions; c == nil || c.INT8 != 4 {
-			t.Errorf("%s: convolutions %+v", name, c)
+		sum := e.Artifact.Engine.SHA256
+		if other := seen[sum]; other != "" {
+			t.Errorf("%s and %s give the same engine", name, other)
 		}
-		t.Logf("%s: %d bytes, %+v", name, len(e.Bytes), e.Artifact.Convolutions)
+		seen[sum] = name
+	}
+	if _, err := build(BuildOptions{Workspace: 1 << 30}); err != nil {
+		t.Errorf("workspace: %v", err)
 	}
 	// Refittable engines are compiled on the spot.
 	if e, err := build(BuildOptions{Refit: true}); err == nil && !e.Artifact.Refit || err != nil && fault.Code(err) != fault.CodeNoDevice {
 		t.Errorf("refit: %v (exit code %d)", err, fault.Code(err))
 	}
+	level := 5
 	for name, o := range map[string]BuildOptions{
+		"optimisation level": {OptimizationLevel: &level}, "sparse": {SparseWeights: true},
 		"timing cache": {TimingCache: "f"}, "tactic sources": {TacticSources: []string{"-cudnn"}}, "version-compatible": {VersionCompatible: true},
 		"Ampere": {HardwareCompatible: AmperePlus}, "layer types": {LayerTypes: map[string]string{"a": "fp32"}},
 	} {

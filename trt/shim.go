@@ -131,6 +131,7 @@ func (s *shim) family() Family {
 		{C.TRTACT_TRT_LAYER_TYPES, CanLayerTypes},
 		{C.TRTACT_TRT_TIMING_CACHE, CanTimingCache},
 		{C.TRTACT_TRT_OPTIMIZATION_LEVEL, CanOptimizationLevel},
+		{C.TRTACT_TRT_SPARSE_WEIGHTS, CanSparseWeights},
 		{C.TRTACT_TRT_VERSION_COMPATIBLE, CanVersionCompatible},
 		{C.TRTACT_TRT_AMPERE_PLUS_ENGINES, CanAmperePlus},
 		{C.TRTACT_TRT_SAME_CAPABILITY_ENGINES, CanSameCapability},

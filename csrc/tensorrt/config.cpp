@@ -122,7 +122,8 @@ void check(const trtact_trt_build_options& o) {
   if (o.optimization_level < -1 || o.optimization_level > 5) {
     invalid("optimization level " + std::to_string(o.optimization_level) + ", want 0 to 5");
   }
-  need(o.optimization_level >= 0, TRTACT_TRT_OPTIMIZATION_LEVEL, "optimization levels (8.6 is the first that has)");
+  need(o.optimization_level >= 0, TRTACT_TRT_OPTIMIZATION_LEVEL, "optimization level (TensorRT proper has since 8.6)");
+  need(o.sparse_weights, TRTACT_TRT_SPARSE_WEIGHTS, "kernels for sparse weights to allow");
   need(o.keep_timings, TRTACT_TRT_TIMING_CACHE, "timing cache");
   need(o.version_compatible, TRTACT_TRT_VERSION_COMPATIBLE, "version-compatible engines");
   need(o.hardware_compatible == TRTACT_TRT_AMPERE_PLUS, TRTACT_TRT_AMPERE_PLUS_ENGINES,
@@ -242,14 +243,10 @@ void set_layer_types(nvinfer1::INetworkDefinition& network, nvinfer1::IBuilderCo
   if (o.n_layer_types == 0) return;
   for (int32_t i = 0; i < o.n_layer_types; ++i) {
     const trtact_trt_layer_type& wanted = o.layer_types[i];
-    bool found = false;
     for (int32_t k = 0; k < network.getNbLayers(); ++k) {
       nvinfer1::ILayer& layer = *network.getLayer(k);
-      if (!made_from(layer.getName(), wanted.node)) continue;
-      found = true;
-      if (has_type(layer)) set_layer_type(layer, wanted.type);
+      if (made_from(layer.getName(), wanted.node) && has_type(layer)) set_layer_type(layer, wanted.type);
     }
-    if (!found) invalid(std::string("the network has no layer '") + wanted.node + "', whose type is asked for");
   }
   config.setFlag(nvinfer1::BuilderFlag::kOBEY_PRECISION_CONSTRAINTS);
 }

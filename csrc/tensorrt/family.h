@@ -21,7 +21,9 @@
 #define TRTACT_FAMILY_RTX 1
 #define TRTACT_FAMILY_WEAK_TYPES 0
 #define TRTACT_FAMILY_STRONG_TYPES_BY_CHOICE 0
-#define TRTACT_FAMILY_OPTIMIZATION_LEVEL 1
+// Both can be set, and change no byte of an engine built without a GPU.
+#define TRTACT_FAMILY_OPTIMIZATION_LEVEL 0
+#define TRTACT_FAMILY_SPARSE_WEIGHTS 0
 #define TRTACT_FAMILY_NODE_NAMES 1
 #define TRTACT_FAMILY_NAMED_TENSORS 1
 #define TRTACT_FAMILY_REALLOCATE_ON_STREAM 1
@@ -40,6 +42,7 @@
 // Inputs and outputs by name and enqueueV3; before, by number and enqueueV2.
 #define TRTACT_FAMILY_NAMED_TENSORS (NV_TENSORRT_MAJOR * 100 + NV_TENSORRT_MINOR >= 805)
 #define TRTACT_FAMILY_REALLOCATE_ON_STREAM (NV_TENSORRT_MAJOR >= 10) // IOutputAllocator
+#define TRTACT_FAMILY_SPARSE_WEIGHTS 1
 #define TRTACT_FAMILY_TIMING_CACHE 1
 // Engines for other versions and GPUs than those of the build.
 #define TRTACT_FAMILY_COMPATIBILITY (NV_TENSORRT_MAJOR * 100 + NV_TENSORRT_MINOR >= 806)

@@ -32,7 +32,7 @@ func (b *building) engineOptions() trt.BuildOptions {
 func (o BuildOptions) particular() bool {
 	e := o.Engine
 	return o.INT8Mode != "" && o.INT8Mode != INT8Explicit || e.TimingCache != "" || len(e.TacticSources) > 0 ||
-		e.OptimizationLevel != nil || e.VersionCompatible || e.HardwareCompatible != ""
+		e.OptimizationLevel != nil || e.SparseWeights || e.VersionCompatible || e.HardwareCompatible != ""
 }
 
 // canBuild is an error, a wrong use, when the TensorRT here has not got what is asked

@@ -152,7 +152,8 @@ typedef struct trtact_trt_build_options {
   const char* log_path; /* messages are appended to this file; NULL: none */
   int32_t log_level;    /* TRTACT_TRT_LOG_... */
   /* Types that single layers have to have (needs the feature LAYER_TYPES and not
-   * strongly_typed). A node that the network does not know is INVALID. */
+   * strongly_typed). A node that the parser has done away with (it computed a
+   * constant) is passed over. */
   const trtact_trt_layer_type* layer_types;
   int32_t n_layer_types;
   /* 1: TensorRT's measurements of kernels are kept, see engine_timings. The bytes
@@ -166,7 +167,7 @@ typedef struct trtact_trt_build_options {
   int32_t version_compatible;  /* 1: newer TensorRTs load it (feature VERSION_COMPATIBLE) */
   int32_t hardware_compatible; /* TRTACT_TRT_AMPERE_PLUS, ... (features ..._ENGINES) */
   int32_t refit;               /* 1: weights can be exchanged in the engine */
-  int32_t sparse_weights;      /* 1: 2:4 sparse weights may get their own kernels */
+  int32_t sparse_weights;      /* 1: 2:4 sparse weights may get their own kernels (feature SPARSE_WEIGHTS) */
 } trtact_trt_build_options;
 
 enum {
@@ -180,6 +181,7 @@ enum {
   TRTACT_TRT_VERSION_COMPATIBLE = 128,
   TRTACT_TRT_AMPERE_PLUS_ENGINES = 256,
   TRTACT_TRT_SAME_CAPABILITY_ENGINES = 512,
+  TRTACT_TRT_SPARSE_WEIGHTS = 1024,
 };
 
 /* TensorRT's libraries, opened. Closing forgets them; they stay in the process,

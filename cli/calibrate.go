@@ -57,7 +57,7 @@ trtact calibrate yolov8n.onnx --data pictures/ --exclude '^/model.22/'`,
 			&urfave.StringFlag{Name: "data", Usage: "`PATH` of unlabelled pictures: folder, list file, COCO JSON or VOC folder; or .npy/.npz inputs (needed)"},
 			&urfave.StringFlag{Name: "images", Usage: "`DIR` with the pictures of a COCO JSON (default: beside it, or its images/)"},
 			&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` of the Q/DQ model (default: MODEL.int8.onnx beside the model)"},
-			&urfave.StringFlag{Name: "cache", Usage: "`FILE` for the scales as a TensorRT calibration cache, for implicit INT8 (TensorRT 8 and 10)"},
+			&urfave.StringFlag{Name: "cache", Usage: "`FILE` for the scales as a TensorRT calibration cache, for implicit INT8 of the model as it is (TensorRT 8 and 10; turns --equalise off)"},
 			shapeFlag(),
 			familyFlag(),
 		}, calibrationFlags()...),
@@ -103,6 +103,10 @@ func (s *session) calibrate(c *urfave.Context) error {
 		if err := needOutput("calibrate", "--cache", files.Cache); err != nil {
 			return err
 		}
+		if o.Equalise == job.EqualiseOn {
+			return usage("calibrate", "--equalise on changes the model, so that --cache would hold scales that the model as it is does not have: leave one out")
+		}
+		o.Equalise = job.EqualiseOff // the cache is for the model as it is
 	}
 	d, err := job.LoadDetector(model, load)
 	if err != nil {

@@ -55,6 +55,7 @@ func (s *session) compare(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	o.AnyEngine = true
 	paths := c.Args().Slice()
 	for _, path := range paths {
 		if err := needFile("model", path); err != nil {

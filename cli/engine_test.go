@@ -136,7 +136,7 @@ func TestDetectEngine(t *testing.T) {
 	if r := run(t, "detect", engine, dir, "-o", out); r.code != fault.CodeBadInput || !strings.Contains(r.err, "sidecar") {
 		t.Errorf("without a sidecar: exit %d, %s", r.code, r.err)
 	}
-	if r := run(t, "detect", engine, dir, "-o", out, "--trust"); r.code != fault.CodeBadInput || !strings.Contains(r.err, "nothing beside it says how to use it") {
+	if r := run(t, "detect", engine, dir, "-o", out, "--trust"); r.code != fault.CodeBadInput || !strings.Contains(r.err, "with --like") {
 		t.Errorf("trusted: exit %d, %s", r.code, r.err)
 	}
 }
@@ -227,7 +227,7 @@ func TestCompare(t *testing.T) {
 	data := saveArray(t, filepath.Join(t.TempDir(), "x.npy"), []int{2, 4}, []float32{1, 2, 3, 6, -1, -1, -1, -1})
 	compare := func(a, b string) job.Comparison {
 		t.Helper()
-		r := run(t, "compare", a, b, "--data", data, "--json", "--family", "none")
+		r := run(t, "compare", a, b, "--data", data, "--json")
 		var got job.Comparison
 		if err := json.Unmarshal([]byte(r.out), &got); r.code != 0 || err != nil {
 			t.Fatalf("exit %d: %s %v", r.code, r.err, err)

@@ -133,14 +133,6 @@ func (s *session) engineError(path string, err error) error {
 	return fault.NoDevice(fmt.Errorf("run the engine %s: %w", path, missing))
 }
 
-// detector loads an engine or an ONNX model. Close ends an engine.
-func (s *session) detector(c *urfave.Context, path string, o job.LoadOptions) (*job.Detector, error) {
-	if isEngine(path) {
-		return s.engine(c.Command.Name, path, c.Bool("trust"), o)
-	}
-	return job.LoadDetector(path, o)
-}
-
 // checkRuntime refuses an engine that was built by another version of the
 // TensorRT that is here. Where that TensorRT is missing there is nothing to say.
 func (s *session) checkRuntime(a *trt.Artifact) error {
@@ -172,13 +164,22 @@ func trustFlag() urfave.Flag {
 	return &urfave.BoolFlag{Name: "trust", Usage: "run an engine that has no sidecar; an engine can run any code"}
 }
 
+func likeFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "like", Usage: "`MODEL` in ONNX that the engine was built from, where its sidecar does not say how it detects"}
+}
+
 func familyFlag() urfave.Flag {
 	return &urfave.StringFlag{Name: "family", Value: "auto", Usage: "`NAME` of the detector family"}
 }
 
 // loadOptions reads --shape, --family and, where the command has it, --batch.
 func loadOptions(c *urfave.Context) (job.LoadOptions, error) {
-	o := job.LoadOptions{Family: c.String("family"), Batch: 1}
+	o := job.LoadOptions{Family: c.String("family"), Batch: 1, Like: c.String("like")}
+	if o.Like != "" {
+		if err := needFile("model", o.Like); err != nil {
+			return o, err
+		}
+	}
 	if text := c.String("shape"); text != "" {
 		var err error
 		if o.Height, o.Width, err = parseSize(text); err != nil {

@@ -22,6 +22,11 @@ type LoadOptions struct {
 	Height, Width int    // 0: as the model declares
 	Batch         int    // 0: 1
 	Family        string // "" or "auto": recognised from the graph
+	// Like is the ONNX file that an engine was built from, for engines whose
+	// sidecar does not say how pictures are prepared and boxes read.
+	Like string
+	// AnyEngine takes an engine that nothing is known of as no detector.
+	AnyEngine bool
 }
 
 // Detector is a model at a fixed size, cleaned up, with how to use it.

@@ -7,6 +7,7 @@ package job
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -22,9 +23,8 @@ import (
 )
 
 // LoadEngine loads the engine that s names; s.Shapes is set here. How pictures
-// are prepared and boxes read, its sidecar says where this program built the engine;
-// of others it is recognised from the outputs' shapes, as far as they tell. Close
-// ends its process.
+// are prepared and boxes read, its sidecar says where this program built the engine,
+// else o.Like. Close ends its process.
 func LoadEngine(ctx context.Context, s trt.SessionOptions, o LoadOptions) (*Detector, error) {
 	stored, err := trt.Read(s.Engine, s.Trust)
 	if err != nil {
@@ -98,15 +98,23 @@ func engineDetector(path string, inputs, outputs []trt.Tensor, a *trt.Artifact, 
 		family = "auto"
 	}
 	var err error
-	if a.Detector != nil && (family == "auto" || family == detect.None) {
-		if d.Spec, err = storedSpec(a.Detector, inputs); err != nil {
-			return nil, fault.BadInput(fmt.Errorf("engine %s: its sidecar: %w", path, err))
-		}
-		if family == detect.None {
+	switch {
+	case o.Like != "":
+		d.Spec, err = likeSpec(o, inputs)
+	case a.Detector != nil && (family == "auto" || family == detect.None):
+		if d.Spec, err = storedSpec(a.Detector); err == nil && family == detect.None {
 			d.Spec.Family, d.Spec.Head.Coding = detect.None, detect.None
 		}
-	} else if d.Spec, err = detect.Recognize(d.Model, family); err != nil {
-		return nil, fmt.Errorf("engine %s: nothing beside it says how to use it, and %w", path, err)
+	case family == detect.None || o.AnyEngine:
+		d.Spec, err = detect.Recognize(d.Model, detect.None)
+	default:
+		err = fault.BadInput(errors.New("nothing beside it says how its pictures are prepared and its boxes read: name the ONNX file it was built from with --like"))
+	}
+	if err == nil {
+		err = fits(d.Spec, inputs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine %s: %w", path, err)
 	}
 	if d.Spec.Input != "" && o.Height > 0 && (o.Height != d.Spec.Height || o.Width != d.Spec.Width) {
 		return nil, fault.Usage(fmt.Errorf("engine %s takes pictures of %dx%d, not %dx%d", path, d.Spec.Height, d.Spec.Width, o.Height, o.Width))
@@ -114,25 +122,45 @@ func engineDetector(path string, inputs, outputs []trt.Tensor, a *trt.Artifact, 
 	return d, nil
 }
 
-// storedSpec reads a Spec and compares it with what the engine takes.
-func storedSpec(text json.RawMessage, inputs []trt.Tensor) (*detect.Spec, error) {
+// storedSpec reads the Spec of a sidecar.
+func storedSpec(text json.RawMessage) (*detect.Spec, error) {
 	spec := new(detect.Spec)
 	if err := json.Unmarshal(text, spec); err != nil {
-		return nil, fmt.Errorf("how it detects cannot be read: %w", err)
+		return nil, fault.BadInput(fmt.Errorf("its sidecar does not say in a form that can be read how it detects: %w", err))
 	}
+	return spec, nil
+}
+
+// likeSpec is the Spec of the ONNX file o.Like at the size that the engine has.
+func likeSpec(o LoadOptions, inputs []trt.Tensor) (*detect.Spec, error) {
+	size := LoadOptions{Family: o.Family}
+	for _, in := range inputs {
+		if len(in.Dims) == 4 && in.Dims[1] == 3 {
+			size.Height, size.Width = in.Dims[2], in.Dims[3]
+		}
+	}
+	d, err := LoadDetector(o.Like, size)
+	if err != nil {
+		return nil, err
+	}
+	return d.Spec, nil
+}
+
+// fits compares a Spec with what the engine takes, and sets its batch.
+func fits(spec *detect.Spec, inputs []trt.Tensor) error {
 	if spec.Input == "" && spec.Family == detect.None {
-		return spec, nil
+		return nil
 	}
 	at := slices.IndexFunc(inputs, func(t trt.Tensor) bool { return t.Name == spec.Input })
 	if at < 0 {
-		return nil, fmt.Errorf("it detects on an input %q, which the engine does not have", spec.Input)
+		return fault.BadInput(fmt.Errorf("it is said to detect on an input %q, which the engine does not have", spec.Input))
 	}
 	dims := inputs[at].Dims
 	if len(dims) != 4 || dims[1] != 3 || dims[2] != spec.Height || dims[3] != spec.Width {
-		return nil, fmt.Errorf("it detects on pictures of %dx%d, and input %q is %v", spec.Height, spec.Width, spec.Input, dims)
+		return fault.BadInput(fmt.Errorf("it is said to detect on pictures of %dx%d, and its input %q is %v", spec.Height, spec.Width, spec.Input, dims))
 	}
 	spec.Batch = dims[0]
-	return spec, nil
+	return nil
 }
 
 // runEngine computes the outputs for one prepared picture; the rest of a batch

@@ -31,8 +31,12 @@ func (s *subject) joinsLayers(n *onnx.Node) int {
 	}
 	for _, in := range n.Inputs {
 		p := s.ix.Producer[in]
-		for p != nil && (p.Op == "DequantizeLinear" || p.Op == "QuantizeLinear") {
-			p = s.ix.Producer[p.Input(0)]
+		for p != nil && (p.Op == "DequantizeLinear" || p.Op == "QuantizeLinear" || p.Op == "Mul") {
+			from := s.variable(p) // a channel's range may be evened out by a factor
+			if len(from) != 1 {
+				break
+			}
+			p = s.ix.Producer[from[0]]
 		}
 		if p == nil || p.Op == "MaxPool" {
 			return 0

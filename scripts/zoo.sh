@@ -5,6 +5,7 @@
 #   scripts/zoo.sh models [NAME...]     networks of full size, random weights, at 640 -> $TRTACT_CACHE/zoo
 #   scripts/zoo.sh layouts [FAMILY...]  thin networks in every form their exporters write -> $TRTACT_CACHE/zoo/layouts
 #   scripts/zoo.sh siblings [FAMILY...] train the small siblings -> examples/zoo
+#   scripts/zoo.sh peers MODEL...       their mAP in onnxruntime and OpenVINO (another environment, 200 MB)
 #
 # PyTorch lives in an environment of its own (scripts/setup/torch.sh, 6 GB); using
 # trtact needs none of this.
@@ -13,8 +14,8 @@ STEP=zoo
 . "$ROOT_DIR/scripts/env.sh"
 cd "$ROOT_DIR"
 
-export TORCH_CPP_LOG_LEVEL=ERROR
-python=$(scripts/setup/torch.sh)
+export TORCH_CPP_LOG_LEVEL=ERROR PYTHONDONTWRITEBYTECODE=1
+[ "${1:-}" = peers ] || python=$(scripts/setup/torch.sh)
 zoo=$TRTACT_CACHE/zoo
 pictures=$TRTACT_CACHE/shapes
 run() { nice -n 10 "$python" "scripts/zoo/$@"; }
@@ -26,11 +27,26 @@ make_pictures() {
     done
 }
 
-# A second training goes on from the first where that falls short of 60 mAP.
+# Epochs at half the size and at full size, then those of a second training at a lower
+# rate, which goes on from the first where that fell short of 60 mAP.
+epochs() {
+    case $1 in
+    yolov5) echo "8 2 1" ;;
+    yolov6) echo "8 2 3" ;;
+    yolov7) echo "6 2 0" ;;
+    ppyoloe) echo "8 2 0" ;;
+    esac
+}
+
 train() {
     local family=$1 first=$zoo/$1.1.pt last=$zoo/$1.pt
-    run siblings.py "$family" --pictures "$pictures/train" --out "$first" --seed 1
-    run siblings.py "$family" --pictures "$pictures/train" --start "$first" --half 0 --full 3 --rate 1.5e-3 --out "$last" --seed 1
+    set -- $(epochs "$family")
+    run siblings.py "$family" --pictures "$pictures/train" --out "$first" --half "$1" --full "$2"
+    if [ "$3" = 0 ]; then
+        cp "$first" "$last"
+    else
+        run siblings.py "$family" --pictures "$pictures/train" --start "$first" --half 0 --full "$3" --rate 1.5e-3 --out "$last"
+    fi
 }
 
 command=${1:-count}
@@ -47,8 +63,18 @@ siblings)
         run zoo.py sibling "$family" "$zoo/$family.pt" "examples/zoo/$family.onnx"
     done
     ;;
+peers)
+    make_pictures
+    peers=$TRTACT_CACHE/openvino
+    if [ ! -e "$peers/complete" ]; then
+        logged openvino-venv python3 -m venv "$peers"
+        logged openvino-wheels "$peers/bin/python" -m pip install --quiet --requirement scripts/requirements-openvino.txt
+        touch "$peers/complete"
+    fi
+    nice -n 10 "$peers/bin/python" scripts/zoo/peers.py "$@" --val "$pictures/val"
+    ;;
 *)
-    echo "zoo: unknown command $command: want count, models, layouts or siblings" >&2
+    echo "zoo: unknown command $command: want count, models, layouts, siblings or peers" >&2
     exit 2
     ;;
 esac

@@ -19,8 +19,15 @@ def letterbox(image, size):
     return numpy.asarray(canvas), scale, (left, top)
 
 
-def load(folder, size):
-    """All pictures of a folder as uint8 N x 3 x size x size, and per picture its boxes k x 5 (class, corners)."""
+def stretch(image, size):
+    """RGB picture -> size x size x 3, both sides scaled apart, and the two scales."""
+    scaled = image.convert("RGB").resize((size, size), Image.BICUBIC)
+    return numpy.asarray(scaled), (size / image.width, size / image.height)
+
+
+def load(folder, size, stretched=False):
+    """All pictures of a folder as uint8 N x 3 x size x size, and per picture its boxes k x 5
+    (class, corners); letterboxed or stretched."""
     folder = pathlib.Path(folder)
     data = json.loads((folder / "annotations.json").read_text())
     by_image = {}
@@ -29,12 +36,17 @@ def load(folder, size):
     pictures = torch.empty(len(data["images"]), 3, size, size, dtype=torch.uint8)
     boxes = []
     for i, entry in enumerate(data["images"]):
-        pixels, scale, (left, top) = letterbox(Image.open(folder / "images" / entry["file_name"]), size)
+        image, left, top = Image.open(folder / "images" / entry["file_name"]), 0, 0
+        if stretched:
+            pixels, (sx, sy) = stretch(image, size)
+        else:
+            pixels, sx, (left, top) = letterbox(image, size)
+            sy = sx
         pictures[i] = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
         rows = []
         for a in by_image.get(entry["id"], []):
-            x, y, w, h = (v * scale for v in a["bbox"])
-            rows.append([a["category_id"] - 1, x + left, y + top, x + w + left, y + h + top])
+            x, y, w, h = a["bbox"]
+            rows.append([a["category_id"] - 1, x * sx + left, y * sy + top, (x + w) * sx + left, (y + h) * sy + top])
         boxes.append(torch.tensor(rows).view(-1, 5))
     return pictures, boxes
 

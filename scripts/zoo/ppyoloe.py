@@ -119,6 +119,8 @@ class Head(nn.Module):
 
 class PPYOLOE(nn.Module):
     family = "ppyoloe"
+    # Pictures are stretched to the input size, and pixels of 0..1 normalised by these.
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(self, scale, classes=80):
         super().__init__()

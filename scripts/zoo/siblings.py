@@ -26,6 +26,13 @@ SIZE = 320
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
 
 
+def normalised(model, images):
+    """Pixels of 0..1 as the family wants them."""
+    if not hasattr(model, "mean"):
+        return images
+    return (images - torch.tensor(model.mean).view(1, 3, 1, 1)) / torch.tensor(model.std).view(1, 3, 1, 1)
+
+
 def rate_of(step, steps, peak):
     """Linear warming up, then half a cosine down to a hundredth."""
     return peak * min(1.0, (step + 1) / 200) * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
@@ -59,7 +66,7 @@ def train(model, pictures, boxes, half, full, batch, peak):
             group["lr"] = rate_of(step, steps, peak)
         at = step % each * batch
         images, targets = batch_of(*data, order[at : at + batch])
-        loss = loss_of(model.predictions(images.contiguous(memory_format=torch.channels_last)), targets)
+        loss = loss_of(model.predictions(normalised(model, images).contiguous(memory_format=torch.channels_last)), targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
@@ -94,7 +101,7 @@ def main():
     model = SIBLINGS[args.family].build(len(CLASSES)).to(memory_format=torch.channels_last)
     if args.start:
         model.load_state_dict(torch.load(args.start, weights_only=True))
-    pictures, boxes = load(args.pictures, SIZE)
+    pictures, boxes = load(args.pictures, SIZE, stretched=hasattr(model, "mean"))
     print(f"{args.family}: {sum(p.numel() for p in model.parameters())} parameters, {len(pictures)} pictures", flush=True)
     torch.save(train(model, pictures, boxes, args.half, args.full, args.batch, args.rate).state_dict(), args.out)
 

@@ -3,7 +3,7 @@
     zoo.py count                          parameters beside the published figures; fails where they part
     zoo.py models DIR [NAME...]           every network at 640 in its usual layout, random weights
     zoo.py layouts DIR [FAMILY...]        every layout, operator set and open batch, of thin networks at 320
-    zoo.py sibling FAMILY WEIGHTS OUT     a trained sibling as its exporter writes it
+    zoo.py sibling FAMILY WEIGHTS OUT [LAYOUT]   a trained sibling as its exporter writes it
 """
 
 import argparse
@@ -19,7 +19,7 @@ from write import write
 
 TOLERANCE = 0.01
 # How much YOLOv6's channels are spread: enough for plain min-max calibration to lose 5 mAP.
-STRENGTH = 16.0
+STRENGTH = 12.0
 
 
 def count():
@@ -57,14 +57,14 @@ def layouts(folder, wanted):
                     print(path, flush=True)
 
 
-def sibling(family, weights, out):
+def sibling(family, weights, out, layout=None):
     entry = SIBLINGS[family]
     model = entry.build(len(CLASSES))
     model.load_state_dict(torch.load(weights, weights_only=True))
     model.eval()
     if family == "yolov6":
         spread(model, STRENGTH, seed=1)
-    write(model, out, entry.layouts[0], SIZE, names=CLASSES if family == "yolov5" else None)
+    write(model, out, layout or entry.layouts[0], SIZE, names=CLASSES if family == "yolov5" else None)
 
 
 def main():

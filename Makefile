@@ -10,12 +10,13 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 # Given every time, so that what set-up has fetched since is seen.
 NATIVE_FLAGS = -DONEDNN_ROOT="$$ONEDNN_ROOT" -DTENSORRT_ROOT="$${TENSORRT_ROOT:-}" \
-  -DTRTACT_TRT_RTX_INCLUDE="$${TRTACT_TRT_RTX_INCLUDE:-}" -DTRTACT_TRT_INCLUDE="$${TRTACT_TRT_INCLUDE:-}"
+  -DTRTACT_TRT_RTX_INCLUDE="$${TRTACT_TRT_RTX_INCLUDE:-}" -DTRTACT_TRT_INCLUDE="$${TRTACT_TRT_INCLUDE:-}" \
+  -DTRTACT_CUDA_ROOT="$${TRTACT_CUDA_ROOT:-}"
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
 
-.PHONY: help setup setup-test build native go demo test test-gpu check-tensorrt bench bench-gpu references accuracy \
+.PHONY: help setup setup-cuda setup-test build native go demo test test-gpu check-tensorrt bench bench-gpu references accuracy \
         zoo lint fuzz docs update-snapshots generate sanitize install clean
 
 help: ## this list
@@ -23,6 +24,9 @@ help: ## this list
 
 setup: ## get what building needs: compiler, CMake, Go, oneDNN, TensorRT for RTX
 	@scripts/setup/all.sh
+
+setup-cuda: ## get CUDA's compiler (129 MB) where no CUDA is installed; then build the CUDA backend with `make build`
+	@scripts/setup/cuda.sh
 
 setup-test: ## the same and the Python tools that tests compare with
 	@scripts/setup/all.sh test

@@ -21,7 +21,10 @@ fi
 if [ -d "$TRTACT_CACHE/tensorrt-11.4/include" ]; then
     export TRTACT_TRT_INCLUDE=${TRTACT_TRT_INCLUDE:-$TRTACT_CACHE/tensorrt-11.4/include}
 fi
+if _cuda=$("$_root/scripts/setup/cuda.sh" --find); then
+    export TRTACT_CUDA_ROOT=${TRTACT_CUDA_ROOT:-$_cuda}
+fi
 if _python=$("$_root/scripts/setup/python.sh" --find); then
     export TRTACT_PYTHON=${TRTACT_PYTHON:-$_python}
 fi
-unset _root _go _python
+unset _root _go _cuda _python

@@ -2,7 +2,7 @@
 // every loop is compiled once for each activation and vectorised.
 #pragma once
 
-#include "../kernels/activation.h"
+#include "../kernels/any_activation.h"
 #include "op.h"
 
 namespace trtact::cpu {
@@ -10,30 +10,10 @@ namespace trtact::cpu {
 template <class F>
 inline void with_activation(const trtact_activation& a, const F& f) {
   switch (a.kind) {
-    case TRTACT_ACT_NONE: return f(Identity{});
-    case TRTACT_ACT_RELU: return f(Relu{});
-    case TRTACT_ACT_LEAKY_RELU: return f(LeakyRelu{a.a});
-    case TRTACT_ACT_SIGMOID: return f(Sigmoid{});
-    case TRTACT_ACT_HARD_SIGMOID: return f(HardSigmoid{a.a, a.b});
-    case TRTACT_ACT_HARD_SWISH: return f(HardSwish{});
-    case TRTACT_ACT_SILU: return f(Silu{});
-    case TRTACT_ACT_TANH: return f(Tanh{});
-    case TRTACT_ACT_CLIP: return f(Clip{a.a, a.b});
-    case TRTACT_ACT_MISH: return f(Mish{});
-    case TRTACT_ACT_GELU: return f(Gelu{});
-    case TRTACT_ACT_GELU_TANH: return f(GeluTanh{});
-    case TRTACT_ACT_ELU: return f(Elu{a.a});
-    case TRTACT_ACT_SOFTPLUS: return f(Softplus{});
-    case TRTACT_ACT_EXP: return f(Exp{});
-    case TRTACT_ACT_LOG: return f(Log{});
-    case TRTACT_ACT_SQRT: return f(Sqrt{});
-    case TRTACT_ACT_ABS: return f(Abs{});
-    case TRTACT_ACT_NEG: return f(Neg{});
-    case TRTACT_ACT_RECIPROCAL: return f(Reciprocal{});
-    case TRTACT_ACT_FLOOR: return f(Floor{});
-    case TRTACT_ACT_CEIL: return f(Ceil{});
-    case TRTACT_ACT_ROUND: return f(Round{});
-    case TRTACT_ACT_ERF: return f(Erf{});
+#define TRTACT_CASE(kind, function) \
+  case kind: return f(function);
+    TRTACT_ACTIVATIONS(TRTACT_CASE, a)
+#undef TRTACT_CASE
   }
   fail("unknown activation " + std::to_string(a.kind));
 }

@@ -20,23 +20,6 @@ namespace {
 
 std::atomic<int64_t> live_handles{0};
 
-// Runs f; an exception becomes a status and one line of text.
-template <class F>
-int32_t guarded(trtact_error* error, const F& f) {
-  try {
-    f();
-    return 0;
-  } catch (const std::bad_alloc&) {
-    std::strncpy(error->text, "out of memory", sizeof error->text - 1);
-  } catch (const std::exception& e) {
-    std::strncpy(error->text, e.what(), sizeof error->text - 1);
-  } catch (...) {
-    std::strncpy(error->text, "unknown exception", sizeof error->text - 1);
-  }
-  error->text[sizeof error->text - 1] = 0;
-  return 1;
-}
-
 int32_t device_open(int32_t index, trtact_device** out, trtact_error* error) {
   return guarded(error, [&] {
     require(index == 0, "there is one CPU device, number 0");
@@ -75,21 +58,6 @@ int32_t copy(trtact_device*, void* to, const void* from, size_t bytes, trtact_er
   return 0;
 }
 
-// Loops and oneDNN may rely on this: every size is positive and no product of
-// them overflows.
-void check_tensor(const trtact_tensor& t) {
-  constexpr int64_t kMost = int64_t{1} << 40;
-  require(t.rank >= 0 && t.rank <= TRTACT_MAX_RANK, "tensor of a wrong rank");
-  require(t.layout == TRTACT_PLAIN || (t.layout == TRTACT_BLOCKED && t.rank >= 3 && t.rank <= 5),
-          "tensor of a layout that its rank does not have");
-  int64_t n = 1;
-  for (int i = 0; i < t.rank; i++) {
-    require(t.dims[i] > 0, "tensor without elements");
-    require(t.dims[i] <= kMost / n, "tensor of too many elements");
-    n *= t.dims[i];
-  }
-}
-
 int32_t op_create(trtact_device*, const trtact_op_desc* raw, int32_t threads, trtact_op** out,
                   trtact_error* error) {
   return guarded(error, [&] {
@@ -99,7 +67,7 @@ int32_t op_create(trtact_device*, const trtact_op_desc* raw, int32_t threads, tr
     for (int32_t i = 0; i < raw->n_outputs; i++) check_tensor(raw->outputs[i]);
     Threads scope(threads);
     auto op = std::make_unique<trtact_op>();
-    op->op = make(Desc{*raw, threads});
+    op->op = make(Desc{{*raw}, threads});
     *out = op.release();
     live_handles++;
   });

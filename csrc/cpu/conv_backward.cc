@@ -319,7 +319,7 @@ class SplitBackwardWeights : public Op {
         if (p.has_scale && constants[2]) constants[2] += first;
         raw.constants = constants.data();
       }
-      parts_.push_back({std::make_unique<BackwardWeights<Forward>>(Desc{raw, 1}), first,
+      parts_.push_back({std::make_unique<BackwardWeights<Forward>>(Desc{{raw}, 1}), first,
                         first * dy.space, first * (elements(out[0]) / out[0].dims[0]),
                         workspace_bytes});
       workspace_bytes += aligned(parts_.back().op->workspace_bytes);

@@ -24,10 +24,6 @@ class Input {
   std::vector<float> kept_;
 };
 
-inline void require_same(const trtact_tensor& a, const trtact_tensor& b, const char* what) {
-  require(same_dims(a, b) && a.layout == b.layout, what);
-}
-
 // f(i, real) for every stored element i; real is false in padding lanes.
 template <class F>
 inline void each_element(const View& v, const F& f) {

@@ -3,9 +3,9 @@
 // through, LSQ, PACT), and the moving average of absmax.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
+#include "../kernels/histogram.h"
 #include "../kernels/quantize.h"
 #include "activate.h"
 #include "each.h"
@@ -281,8 +281,6 @@ class ObserveScale : public Op {
   }
 
  private:
-  // Without their sign, bit patterns are in the order of the values, and a NaN
-  // is above infinity: the integer maximum lets none get lost.
   float absmax(const Args& args) const {
     const float* x = args.in[0];
     int32_t* part = reinterpret_cast<int32_t*>(args.workspace);
@@ -297,15 +295,7 @@ class ObserveScale : public Op {
         }
       });
     });
-    const int32_t top = *std::max_element(part, part + pieces);
-    float out;
-    std::memcpy(&out, &top, sizeof out);
-    return out;
-  }
-  static TRTACT_HD int32_t bits_of(float x) {
-    int32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits & 0x7fffffff;
+    return of_bits(*std::max_element(part, part + pieces));
   }
   // The largest of n values, and of those in the used lanes.
   template <class F>
@@ -313,7 +303,7 @@ class ObserveScale : public Op {
     int32_t top = 0;
 #pragma omp simd reduction(max : top)
     for (int64_t i = 0; i < n; i++) {
-      const int32_t bits = bits_of(f(x[i]));
+      const int32_t bits = magnitude_bits(f(x[i]));
       top = top > bits ? top : bits;
     }
     return top;
@@ -322,7 +312,7 @@ class ObserveScale : public Op {
   static int32_t magnitude(F f, const float* x, int64_t n, int64_t used) {
     int32_t top = 0;
     for (int64_t i = 0; i < n; i += kBlock)
-      for (int64_t l = 0; l < used; l++) top = std::max(top, bits_of(f(x[i + l])));
+      for (int64_t l = 0; l < used; l++) top = std::max(top, magnitude_bits(f(x[i + l])));
     return top;
   }
 

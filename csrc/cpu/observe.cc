@@ -1,27 +1,18 @@
 #include "observe.h"
 
-#include <cmath>
-#include <cstring>
-
-#include "../kernels/activation.h"
+#include "../kernels/histogram.h"
 
 namespace trtact::cpu {
 
-// Without their sign, bit patterns are in the order of the values, and a NaN is
-// above infinity: the integer maximum lets no NaN get lost.
 float absmax(const trtact_tensor& t, const float* x) {
   const int64_t n = View(t).stored();
   int32_t top = 0;
 #pragma omp simd reduction(max : top)
   for (int64_t i = 0; i < n; i++) {
-    int32_t bits;
-    std::memcpy(&bits, x + i, sizeof bits);
-    bits &= 0x7fffffff;
+    const int32_t bits = magnitude_bits(x[i]);
     top = top > bits ? top : bits;
   }
-  float out;
-  std::memcpy(&out, &top, sizeof out);
-  return out;
+  return of_bits(top);
 }
 
 // Four tables side by side: consecutive values often fall into one bin, and a
@@ -38,7 +29,7 @@ void histogram(const trtact_tensor& t, const float* x, float upper, int64_t* bin
     const int64_t m = std::min(kChunk, stored - i);
 #pragma omp simd
     for (int64_t j = 0; j < m; j++)
-      at[j] = static_cast<int32_t>(least(std::fabs(x[i + j]) * per_unit, last));
+      at[j] = histogram_bin(x[i + j], per_unit, last);
     for (int64_t j = 0; j < m; j++) count[static_cast<size_t>(j & 3) * n + at[j]]++;
   }
   for (int i = 0; i < n; i++)

@@ -6,14 +6,11 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
 #include <memory>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
+#include "../common/tensor.h"
 #include "gomp.h"
-#include "trtact/compute.h"
 
 namespace trtact::cpu {
 
@@ -48,33 +45,6 @@ struct View {
   bool padded() const { return blocks * lanes != c; }
 };
 
-inline int64_t elements(const trtact_tensor& t) {
-  int64_t n = 1;
-  for (int i = 0; i < t.rank; i++) n *= t.dims[i];
-  return n;
-}
-
-inline bool same_dims(const trtact_tensor& a, const trtact_tensor& b) {
-  if (a.rank != b.rank) return false;
-  for (int i = 0; i < a.rank; i++)
-    if (a.dims[i] != b.dims[i]) return false;
-  return true;
-}
-
-[[noreturn]] inline void fail(const std::string& what) { throw std::runtime_error(what); }
-inline void require(bool condition, const char* what) {
-  if (!condition) fail(what);
-}
-
-// What oneDNN divides by.
-inline void require_window(int spatial, const int64_t* kernel, const int64_t* stride,
-                           const int64_t* dilation) {
-  require(spatial >= 1 && spatial <= TRTACT_MAX_SPATIAL, "window: 1 to 3 spatial dimensions");
-  for (int i = 0; i < spatial; i++)
-    require(kernel[i] > 0 && stride[i] > 0 && dilation[i] > 0,
-            "window: kernel, stride and dilation must be positive");
-}
-
 // The addresses of one run.
 struct Args {
   const float* const* in;
@@ -90,28 +60,9 @@ class Op {
   std::string info;
 };
 
-// An op's description with the parameters checked and typed.
-struct Desc {
-  const trtact_op_desc& raw;
+// An op's description, and how many threads one run of it uses.
+struct Desc : Description {
   int threads;
-
-  const trtact_tensor& in(int i) const {
-    require(i < raw.n_inputs, "operator has too few inputs");
-    return raw.inputs[i];
-  }
-  const trtact_tensor& out(int i) const {
-    require(i < raw.n_outputs, "operator has too few outputs");
-    return raw.outputs[i];
-  }
-  const float* constant(int i) const {
-    return raw.constants && i < raw.n_inputs ? raw.constants[i] : nullptr;
-  }
-  template <class P>
-  const P& params() const {
-    require(raw.params && raw.params_size == sizeof(P),
-            "operator parameters have the wrong size: header and library differ");
-    return *static_cast<const P*>(raw.params);
-  }
 };
 
 using Factory = std::unique_ptr<Op> (*)(const Desc&);

@@ -5,28 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
-
-	"trtact/internal/testenv"
 )
-
-// open gives a device, and checks at the end that nothing stays alive on it.
-func open(t *testing.T) *Device {
-	t.Helper()
-	testenv.Libraries(t)
-	d, err := OpenCPU()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-		if n := d.Live(); n != 0 {
-			t.Errorf("%d handles alive at the end", n)
-		}
-	})
-	return d
-}
 
 // run runs one operator on plain inputs and gives its first output as stored.
 func run(t *testing.T, d *Device, desc OpDesc, inputs ...[]float32) []float32 {
@@ -83,8 +62,9 @@ func random(r *rand.Rand, n int) []float32 {
 }
 
 // TestActivations compares every vectorised function with float64 mathematics.
-func TestActivations(t *testing.T) {
-	d := open(t)
+func TestActivations(t *testing.T) { eachDevice(t, testActivations) }
+
+func testActivations(t *testing.T, d *Device) {
 	x := random(rand.New(rand.NewPCG(1, 2)), 1003)
 	copy(x, []float32{0, -0.5, 0.5, 1.5, -1.5, 2.5, 87, -87, 30, -30, 1e-6, -1e-6})
 	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
@@ -138,8 +118,9 @@ func TestActivations(t *testing.T) {
 
 // TestConvIsExactOnIntegers: integer-valued operands give exact integer sums,
 // which is what makes the INT8 simulation bit-exact.
-func TestConvIsExactOnIntegers(t *testing.T) {
-	d := open(t)
+func TestConvIsExactOnIntegers(t *testing.T) { eachDevice(t, testConvIsExactOnIntegers) }
+
+func testConvIsExactOnIntegers(t *testing.T, d *Device) {
 	r := rand.New(rand.NewPCG(3, 4))
 	const c, k, size = 64, 48, 13
 	grid := func(n int) []float32 {
@@ -188,8 +169,9 @@ func TestConvIsExactOnIntegers(t *testing.T) {
 	}
 }
 
-func TestBlockedRoundTrip(t *testing.T) {
-	d := open(t)
+func TestBlockedRoundTrip(t *testing.T) { eachDevice(t, testBlockedRoundTrip) }
+
+func testBlockedRoundTrip(t *testing.T, d *Device) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for _, c := range []int{1, 3, 8, 16, 17, 40} {
 		plain := Tensor{Dims: []int{2, c, 5, 7}}
@@ -215,7 +197,10 @@ func TestBlockedRoundTrip(t *testing.T) {
 }
 
 func TestHistogramCountsOnlyRealElements(t *testing.T) {
-	d := open(t)
+	eachDevice(t, testHistogramCountsOnlyRealElements)
+}
+
+func testHistogramCountsOnlyRealElements(t *testing.T, d *Device) {
 	r := rand.New(rand.NewPCG(7, 8))
 	plain := Tensor{Dims: []int{1, 5, 9, 9}}
 	blocked := Tensor{Dims: plain.Dims, Layout: Blocked}
@@ -266,8 +251,9 @@ func TestHistogramCountsOnlyRealElements(t *testing.T) {
 
 // TestAbsMaxOfNonFinite: calibration refuses what is not finite, so the maximum
 // must not lose it, wherever it stands.
-func TestAbsMaxOfNonFinite(t *testing.T) {
-	d := open(t)
+func TestAbsMaxOfNonFinite(t *testing.T) { eachDevice(t, testAbsMaxOfNonFinite) }
+
+func testAbsMaxOfNonFinite(t *testing.T, d *Device) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, c := range []struct {
 		name string
@@ -303,8 +289,9 @@ func TestAbsMaxOfNonFinite(t *testing.T) {
 
 // TestNaNIsKept: no operator turns a NaN into a number, so that a broken model
 // shows at its outputs.
-func TestNaNIsKept(t *testing.T) {
-	d := open(t)
+func TestNaNIsKept(t *testing.T) { eachDevice(t, testNaNIsKept) }
+
+func testNaNIsKept(t *testing.T, d *Device) {
 	x := make([]float32, 37)
 	for i := range x {
 		x[i] = float32(i) - 18
@@ -347,8 +334,9 @@ func TestNaNIsKept(t *testing.T) {
 }
 
 // TestBadDescriptions: what does not fit is refused, and never runs.
-func TestBadDescriptions(t *testing.T) {
-	d := open(t)
+func TestBadDescriptions(t *testing.T) { eachDevice(t, testBadDescriptions) }
+
+func testBadDescriptions(t *testing.T, d *Device) {
 	four := Tensor{Dims: []int{1, 4, 4, 4}}
 	for name, desc := range map[string]OpDesc{
 		"copy outside its input": {Params: Copy{Parts: []CopyPart{{Dims: []int{65}, InStride: []int{1}, OutStride: []int{1}}}},

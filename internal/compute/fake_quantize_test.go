@@ -157,7 +157,7 @@ func quantizeCases() []gradientCase {
 // TestActQuantize: integers and float result of the forward pass, both layouts,
 // with the values that rounding is about.
 func TestActQuantize(t *testing.T) {
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for _, p := range []ActQuantize{
 			{Low: -128, High: 127}, {Low: -128, High: 127, Rounding: HalfAway}, {Low: -128, High: 127, HasClip: true},
 			{Act: Activation{Kind: Relu}, Low: -4, High: 3},
@@ -195,7 +195,7 @@ func TestActQuantize(t *testing.T) {
 
 // TestQuantizeWeights: scales from absmax, a dead channel's, and learned ones.
 func TestQuantizeWeights(t *testing.T) {
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		dims := []int{6, 5, 3, 3}
 		w := all(product(dims), func(i int) float32 { return float32(math.Sin(float64(i))) * float32(1+i/45) })
 		for i := 45; i < 90; i++ {
@@ -241,7 +241,7 @@ func TestQuantizeWeights(t *testing.T) {
 
 // TestObserveScale: ACT's moving average over three tensors, and the maximum.
 func TestObserveScale(t *testing.T) {
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for _, l := range bothLayouts {
 			for _, c := range []int{16, 5} {
 				dims := []int{1, c, 40, 31}

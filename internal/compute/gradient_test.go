@@ -4,34 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"testing"
-
-	"golang.org/x/sys/cpu"
-
-	"trtact/internal/testenv"
 )
-
-// eachLibrary runs f with every CPU library that this processor can run.
-func eachLibrary(t *testing.T, f func(t *testing.T, d *Device)) {
-	testenv.Libraries(t)
-	for _, name := range []string{"libtrtact_cpu_v3.so", "libtrtact_cpu_v4.so"} {
-		t.Run(name, func(t *testing.T) {
-			if name == "libtrtact_cpu_v4.so" && !(cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL) {
-				t.Skip("skipped: needs a processor with AVX-512")
-			}
-			d, err := Open(filepath.Join(LibraryDirs()[0], name), 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f(t, d)
-			d.Close()
-			if n := d.Live(); n != 0 {
-				t.Errorf("%d handles alive at the end", n)
-			}
-		})
-	}
-}
 
 // stored is a row-major tensor as it lies in memory.
 func stored(t Tensor, x []float32, block int) []float32 {
@@ -270,7 +244,7 @@ func TestGradients(t *testing.T) {
 	cases := gradientCases()
 	type key struct{ c, k int }
 	slopes := map[key]map[int]float64{}
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for i := range cases {
 			c := &cases[i]
 			in, dy := c.values()
@@ -299,12 +273,16 @@ func TestGradients(t *testing.T) {
 	})
 }
 
-// TestGradientsDoNotDependOnThreads: all but oneDNN's weight gradients come out
-// bit for bit the same with one thread and with two.
+// TestGradientsDoNotDependOnThreads: all but oneDNN's weight gradients and matrix
+// products come out bit for bit the same with one thread and with two.
 func TestGradientsDoNotDependOnThreads(t *testing.T) {
-	d := open(t)
+	eachDevice(t, testGradientsDoNotDependOnThreads)
+}
+
+func testGradientsDoNotDependOnThreads(t *testing.T, d *Device) {
 	for _, c := range gradientCases() {
-		if _, ok := c.gradients(Plain)[0].desc.Params.(ConvBackwardData); ok {
+		switch c.gradients(Plain)[0].desc.Params.(type) {
+		case ConvBackwardData, MatMul:
 			continue
 		}
 		for _, l := range c.layouts {

@@ -137,7 +137,7 @@ func lossCases() []gradientCase {
 // the teacher's entropy, where student and teacher are the same.
 func TestLossValues(t *testing.T) {
 	cases := lossCases()
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for i, f := range lossForms() {
 			in, _ := cases[i].values()
 			for _, l := range cases[i].layouts {

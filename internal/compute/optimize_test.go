@@ -139,7 +139,7 @@ func (c *optimizerCase) reference() []float64 {
 const optimizerTolerance = 3e-6
 
 func TestOptimizers(t *testing.T) {
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for _, c := range optimizerCases() {
 			want := c.reference()
 			one := c.optimized(t, d, 1)
@@ -175,7 +175,7 @@ func TestOptimizersAgainstTorch(t *testing.T) {
 		requests = append(requests, request{c.torch, w, g, c.p.Segments, optimizerRate, c.norm.Scale, c.norm.MaxNorm})
 	}
 	found := references(t, "optimizers.json", torchOptimizers, names, requests)
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for _, c := range optimizerCases() {
 			got, want := c.optimized(t, d, 2), found[c.name][0]
 			for i, w := range want.Values {
@@ -189,8 +189,9 @@ func TestOptimizersAgainstTorch(t *testing.T) {
 }
 
 // TestGradientNorm: the norm that is shown, and a NaN that is not hidden.
-func TestGradientNorm(t *testing.T) {
-	d := open(t)
+func TestGradientNorm(t *testing.T) { eachDevice(t, testGradientNorm) }
+
+func testGradientNorm(t *testing.T, d *Device) {
 	g := []float32{3, 0, -4}
 	n, two := Tensor{Dims: []int{3}}, Tensor{Dims: []int{2}}
 	for _, c := range []struct{ scale, limit, norm, factor float32 }{
@@ -209,8 +210,9 @@ func TestGradientNorm(t *testing.T) {
 }
 
 // TestSumAccumulates: y += x1 + x2 in place, padding lanes stay zero.
-func TestSumAccumulates(t *testing.T) {
-	d := open(t)
+func TestSumAccumulates(t *testing.T) { eachDevice(t, testSumAccumulates) }
+
+func testSumAccumulates(t *testing.T, d *Device) {
 	for _, l := range bothLayouts {
 		s := Tensor{[]int{2, 19, 3, 3}, l}
 		ramp := func(k float32) []float32 { return all(s.Len(), func(i int) float32 { return k * float32(i) }) }
@@ -224,8 +226,9 @@ func TestSumAccumulates(t *testing.T) {
 }
 
 // TestBadTrainingDescriptions: what does not fit is refused, and never runs.
-func TestBadTrainingDescriptions(t *testing.T) {
-	d := open(t)
+func TestBadTrainingDescriptions(t *testing.T) { eachDevice(t, testBadTrainingDescriptions) }
+
+func testBadTrainingDescriptions(t *testing.T, d *Device) {
 	four, one, two := Tensor{Dims: []int{1, 4, 4, 4}}, Tensor{Dims: []int{1}}, Tensor{Dims: []int{2}}
 	eight := Tensor{Dims: []int{1, 8, 4, 4}}
 	window := Window{[]int{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, []int{1, 1}}

@@ -184,7 +184,7 @@ func TestGradientsAgainstTorch(t *testing.T) {
 	}
 	want := references(t, "gradients.json", torchScript, names, requests)
 	worst := 0.0
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for n := range cases {
 			c := &cases[n]
 			for _, l := range c.layouts {

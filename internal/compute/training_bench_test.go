@@ -57,7 +57,7 @@ func convPasses(l Layout) []timedConv {
 // TestConvolutionGradientsAreFast: no convolution of the detectors falls back to
 // oneDNN's reference loops, or to a matrix product for every channel.
 func TestConvolutionGradientsAreFast(t *testing.T) {
-	eachLibrary(t, func(t *testing.T, d *Device) {
+	eachDevice(t, func(t *testing.T, d *Device) {
 		for _, c := range append(convPasses(Blocked), convPasses(Plain)...) {
 			for _, desc := range c.descs {
 				op, err := d.NewOp(desc)

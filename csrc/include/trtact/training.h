@@ -9,7 +9,7 @@
  *
  * Sums over a tensor are made in double precision over parts whose borders depend
  * on the shape alone, so they do not change with the number of threads. Only
- * oneDNN's weight gradients (CONV_BACKWARD_WEIGHTS) may.
+ * oneDNN's weight gradients (CONV_BACKWARD_WEIGHTS) and matrix products may.
  *
  * What needs no operator of its own:
  *   MATMUL    da = dy bT, db = aT dy: MATMUL with transpose_b, transpose_a; the

@@ -1,0 +1,73 @@
+// A device and its lanes: streams with the library handles that belong to them. A run
+// takes a lane for as long as it lasts, so runs of several host threads overlap on the
+// device, and its end waits for the lane's work, so that whoever comes next, on any
+// lane, finds it done.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "graph.h"
+#include "libraries.h"
+#include "memory.h"
+
+namespace trtact::cuda {
+
+class Lane {
+ public:
+  Lane();
+  ~Lane();
+  Lane(const Lane&) = delete;
+
+  cudaStream_t stream = nullptr;
+  // Made when first asked for, in no capture.
+  cudnnHandle_t dnn();
+  cublasHandle_t blas();
+  // Device memory for what is asked back at once (observers), at least that large.
+  void* scratch(size_t bytes);
+  void wait() { TRTACT_CUDA(cudaStreamSynchronize(stream)); }
+
+ private:
+  cudnnHandle_t dnn_ = nullptr;
+  cublasHandle_t blas_ = nullptr;
+  Memory scratch_;
+  size_t scratch_bytes_ = 0;
+};
+
+class Device {
+ public:
+  explicit Device(int index);
+  // What every entry from outside does first: CUDA keeps the current device for each
+  // host thread.
+  void enter() const { TRTACT_CUDA(cudaSetDevice(index_)); }
+  // "NVIDIA T4, sm_75"
+  const std::string& name() const { return name_; }
+  Graphs& graphs() { return graphs_; }
+
+  class Lease {
+   public:
+    explicit Lease(Device& d) : device_(d), lane_(d.take()) {}
+    ~Lease() { device_.give(std::move(lane_)); }
+    Lease(const Lease&) = delete;
+    Lane& operator*() const { return *lane_; }
+    Lane* operator->() const { return lane_.get(); }
+
+   private:
+    Device& device_;
+    std::unique_ptr<Lane> lane_;
+  };
+
+ private:
+  std::unique_ptr<Lane> take();
+  void give(std::unique_ptr<Lane>);
+
+  int index_;
+  std::string name_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Lane>> free_;
+  Graphs graphs_;
+};
+
+}  // namespace trtact::cuda

@@ -1,0 +1,189 @@
+// The functions of CUDA's runtime, over emulated memory and fibers.
+#include "runtime.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+#include "fibers.h"
+#include "memory.h"
+
+using trtact::emulated::Access;
+using Work = std::vector<std::function<void()>>;
+
+struct CUstream_st {
+  bool capturing = false;
+  Work captured;
+};
+struct CUgraph_st {
+  Work work;
+};
+struct CUgraphExec_st {
+  Work work;
+};
+struct CUevent_st {
+  std::chrono::steady_clock::time_point time;
+};
+
+namespace {
+
+// One thing at a time: kernels use global variables.
+std::recursive_mutex device;
+std::vector<char> shared_memory;
+unsigned launches = 0;
+
+cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  using trtact::emulated::on_device;
+  const bool device_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool device_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if (on_device(to, bytes) != device_to || on_device(from, bytes) != device_from) return cudaErrorInvalidValue;
+  const Access access;
+  memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+}  // namespace
+
+namespace trtact::emulated {
+
+cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
+  std::lock_guard lock(device);
+  if (stream->capturing) {
+    stream->captured.push_back(std::move(work));
+    return cudaSuccess;
+  }
+  const Access access;
+  work();
+  return cudaSuccess;
+}
+
+cudaError_t launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared, std::function<void()> kernel) {
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z;
+  if (threads == 0 || threads > 1024 || block.z > 64 || !grid.x || !grid.y || !grid.z || grid.x > 0x7fffffffu ||
+      grid.y > 65535 || grid.z > 65535 || shared > 48 * 1024)
+    return cudaErrorInvalidValue;
+  return submit(stream, [=] {
+    gridDim = grid;
+    blockDim = block;
+    for (uint64_t b = 0; b < uint64_t{grid.x} * grid.y * grid.z; b++) {
+      blockIdx = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+                  static_cast<unsigned>(b / grid.x / grid.y)};
+      shared_memory.assign(shared, static_cast<char>(0xff));
+      if (const char* problem = run_block(kernel, (b + launches) % 2)) {
+        fprintf(stderr, "emulated CUDA: %s\n", problem);
+        abort();
+      }
+    }
+    launches++;
+  });
+}
+
+void* dynamic_shared() { return shared_memory.data(); }
+
+}  // namespace trtact::emulated
+
+const char* cudaGetErrorString(cudaError_t e) {
+  switch (e) {
+    case cudaSuccess: return "no error";
+    case cudaErrorInvalidValue: return "invalid argument";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorLaunchFailure: return "unspecified launch failure";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+  }
+  return "unknown error";
+}
+const char* cudaGetErrorName(cudaError_t e) { return e ? "cudaErrorEmulated" : "cudaSuccess"; }
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int* v) { return *v = 13000, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 13000, cudaSuccess; }
+
+// TRTACT_EMULATED_DEVICES: how many there are, to see what happens without any.
+cudaError_t cudaGetDeviceCount(int* n) {
+  const char* text = getenv("TRTACT_EMULATED_DEVICES");
+  *n = text ? atoi(text) : 1;
+  return *n < 0 ? cudaErrorInsufficientDriver : *n == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+cudaError_t cudaSetDevice(int i) {
+  int n;
+  if (const cudaError_t e = cudaGetDeviceCount(&n)) return e;
+  return i >= 0 && i < n ? cudaSuccess : cudaErrorInvalidDevice;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {};
+  snprintf(p->name, sizeof p->name, "emulated device");
+  p->totalGlobalMem = trtact::emulated::kDeviceMemory;
+  p->major = 8;
+  p->minor = 0;
+  p->multiProcessorCount = 2;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  std::lock_guard lock(device);
+  *total = trtact::emulated::kDeviceMemory;
+  *free = *total - trtact::emulated::allocated();
+  return cudaSuccess;
+}
+cudaError_t cudaMalloc(void** p, size_t bytes) {
+  std::lock_guard lock(device);
+  *p = trtact::emulated::allocate(bytes);
+  return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFree(void* p) {
+  std::lock_guard lock(device);
+  return !p || trtact::emulated::release(p) ? cudaSuccess : cudaErrorInvalidValue;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
+  std::lock_guard lock(device);
+  if (!s->capturing) return copy(to, from, bytes, kind);
+  // A graph would read the host's memory when it runs, not now.
+  if (kind != cudaMemcpyDeviceToDevice) return cudaErrorStreamCaptureUnsupported;
+  s->captured.push_back([=] { memcpy(to, from, bytes); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t s) {
+  if (!trtact::emulated::on_device(p, bytes)) return cudaErrorInvalidValue;
+  return trtact::emulated::submit(s, [=] { memset(p, value, bytes); });
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = new CUstream_st, cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete s, cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  return s->capturing ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
+  s->capturing = true;
+  s->captured.clear();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* g) {
+  s->capturing = false;
+  *g = new CUgraph_st{std::move(s->captured)};
+  s->captured.clear();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* e, cudaGraph_t g, unsigned long long) {
+  return *e = new CUgraphExec_st{g->work}, cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
+  std::lock_guard lock(device);
+  if (s->capturing) return cudaErrorStreamCaptureUnsupported;
+  for (const auto& work : e->work) {
+    const Access access;
+    work();
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t g) { return delete g, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) { return delete e, cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return *e = new CUevent_st, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
+  return e->time = std::chrono::steady_clock::now(), cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {
+  return *ms = std::chrono::duration<float, std::milli>(b->time - a->time).count(), cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }

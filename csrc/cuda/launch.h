@@ -1,0 +1,79 @@
+// Launching kernels. TRTACT_LAUNCH stands where <<<>>> would, so that the emulation
+// can take its place, and checks every launch.
+//
+//   TRTACT_LAUNCH(kernel, blocks, threads, stream, arguments...)
+//
+// A kernel with several template arguments goes in parentheses. What works element by
+// element needs no kernel of its own: each() and map().
+#pragma once
+
+#include <cstdint>
+
+#include "../kernels/host_device.h"
+#include "error.h"
+
+namespace trtact::cuda {
+
+struct Place {
+  const char *file, *kernel;
+  int line;
+};
+
+template <class... P, class... A>
+void launch(const Place& at, void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, const A&... args) {
+#if defined(TRTACT_CUDA_EMULATED)
+  const cudaError_t e = emulated::launch(stream, grid, block, 0, [=] { kernel(args...); });
+#else
+  kernel<<<grid, block, 0, stream>>>(args...);
+  const cudaError_t e = cudaGetLastError();
+#endif
+  if (e != cudaSuccess) fail_at(at.file, at.line, std::string("kernel ") + at.kernel, e);
+}
+
+#define TRTACT_PLACE(kernel) (::trtact::cuda::Place{__FILE__, #kernel, __LINE__})
+#define TRTACT_LAUNCH(kernel, ...) ::trtact::cuda::launch(TRTACT_PLACE(kernel), kernel, __VA_ARGS__)
+
+constexpr unsigned kThreads = 256; // of a block, where nothing speaks for another number
+constexpr unsigned kUnroll = 4;    // elements of one thread, loaded before any is stored
+
+inline unsigned blocks_for(int64_t n, int64_t each) { return static_cast<unsigned>((n + each - 1) / each); }
+
+template <class F>
+__global__ void __launch_bounds__(kThreads) each_kernel(uint32_t n, F f) {
+  const uint32_t i = blockIdx.x * kThreads + threadIdx.x;
+  if (i < n) f(i);
+}
+
+template <class F>
+__global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, F f) {
+  const uint32_t first = blockIdx.x * (kThreads * kUnroll) + threadIdx.x;
+  decltype(f.load(0u)) v[kUnroll];
+#pragma unroll
+  for (unsigned k = 0; k < kUnroll; k++)
+    if (first + k * kThreads < n) v[k] = f.load(first + k * kThreads);
+#pragma unroll
+  for (unsigned k = 0; k < kUnroll; k++)
+    if (first + k * kThreads < n) f.store(first + k * kThreads, v[k]);
+}
+
+// f(i) for every i below n, in no order. f is a struct of plain values whose operator()
+// is TRTACT_HD (nvcc knows no lambdas inside generic lambdas).
+template <class F>
+void each(const Place& at, cudaStream_t stream, int64_t n, const F& f) {
+  if (n == 0) return;
+  launch(at, each_kernel<F>, blocks_for(n, kThreads), kThreads, stream, static_cast<uint32_t>(n), f);
+}
+
+// f.store(i, f.load(i)) for every i below n: what is bound by memory keeps several
+// loads in flight, which a compiler may not arrange itself where input and output
+// may be one tensor.
+template <class F>
+void map(const Place& at, cudaStream_t stream, int64_t n, const F& f) {
+  if (n == 0) return;
+  launch(at, map_kernel<F>, blocks_for(n, int64_t{kThreads} * kUnroll), kThreads, stream, static_cast<uint32_t>(n), f);
+}
+
+#define TRTACT_EACH(...) ::trtact::cuda::each(TRTACT_PLACE(each), __VA_ARGS__)
+#define TRTACT_MAP(...) ::trtact::cuda::map(TRTACT_PLACE(map), __VA_ARGS__)
+
+}  // namespace trtact::cuda

@@ -1,0 +1,86 @@
+// What is called of cuDNN and cuBLAS: both are opened when a device is, and their
+// functions reached through these tables, so that nothing of theirs is needed to build
+// or to start. The declarations follow NVIDIA's documentation of cuDNN 8 and 9 and of
+// cuBLAS 11 to 13; their numbers are part of the binary interface.
+#pragma once
+
+#include <string>
+
+#include "error.h"
+
+namespace trtact::cuda {
+
+using cudnnHandle_t = struct cudnnContext*;
+using cudnnTensorDescriptor_t = struct cudnnTensorStruct*;
+using cudnnFilterDescriptor_t = struct cudnnFilterStruct*;
+using cudnnConvolutionDescriptor_t = struct cudnnConvolutionStruct*;
+using cublasHandle_t = struct cublasContext*;
+
+enum { CUDNN_DATA_FLOAT = 0, CUDNN_TENSOR_NCHW = 0, CUDNN_CROSS_CORRELATION = 1 };
+// Tensor cores by TF32 where the library likes, or plain float32.
+enum { CUDNN_DEFAULT_MATH = 0, CUDNN_FMA_MATH = 3 };
+// Algorithms that sum products in float32 in a fixed order: no transforms, no atomics.
+enum { CUDNN_FWD_IMPLICIT_GEMM = 0, CUDNN_FWD_IMPLICIT_PRECOMP_GEMM = 1 };
+enum { CUDNN_BWD_DATA_ALGO_1 = 1 };
+enum { CUDNN_BWD_FILTER_ALGO_1 = 1 };
+
+struct Dnn {
+  std::string version; // "9.1.0"
+  int (*create)(cudnnHandle_t*);
+  int (*destroy)(cudnnHandle_t);
+  int (*set_stream)(cudnnHandle_t, cudaStream_t);
+  const char* (*error_string)(int);
+  int (*create_tensor)(cudnnTensorDescriptor_t*);
+  int (*destroy_tensor)(cudnnTensorDescriptor_t);
+  int (*set_tensor)(cudnnTensorDescriptor_t, int type, int dims, const int* size, const int* stride);
+  int (*create_filter)(cudnnFilterDescriptor_t*);
+  int (*destroy_filter)(cudnnFilterDescriptor_t);
+  int (*set_filter)(cudnnFilterDescriptor_t, int type, int format, int dims, const int* size);
+  int (*create_conv)(cudnnConvolutionDescriptor_t*);
+  int (*destroy_conv)(cudnnConvolutionDescriptor_t);
+  int (*set_conv)(cudnnConvolutionDescriptor_t, int spatial, const int* pad, const int* stride, const int* dilation,
+                  int mode, int compute_type);
+  int (*set_groups)(cudnnConvolutionDescriptor_t, int);
+  int (*set_math)(cudnnConvolutionDescriptor_t, int);
+  int (*forward_workspace)(cudnnHandle_t, cudnnTensorDescriptor_t x, cudnnFilterDescriptor_t w,
+                           cudnnConvolutionDescriptor_t, cudnnTensorDescriptor_t y, int algorithm, size_t*);
+  int (*forward)(cudnnHandle_t, const void* alpha, cudnnTensorDescriptor_t, const void* x, cudnnFilterDescriptor_t,
+                 const void* w, cudnnConvolutionDescriptor_t, int algorithm, void* workspace, size_t, const void* beta,
+                 cudnnTensorDescriptor_t, void* y);
+  int (*data_workspace)(cudnnHandle_t, cudnnFilterDescriptor_t w, cudnnTensorDescriptor_t dy,
+                        cudnnConvolutionDescriptor_t, cudnnTensorDescriptor_t dx, int algorithm, size_t*);
+  int (*data)(cudnnHandle_t, const void* alpha, cudnnFilterDescriptor_t, const void* w, cudnnTensorDescriptor_t,
+              const void* dy, cudnnConvolutionDescriptor_t, int algorithm, void* workspace, size_t, const void* beta,
+              cudnnTensorDescriptor_t, void* dx);
+  int (*filter_workspace)(cudnnHandle_t, cudnnTensorDescriptor_t x, cudnnTensorDescriptor_t dy,
+                          cudnnConvolutionDescriptor_t, cudnnFilterDescriptor_t dw, int algorithm, size_t*);
+  int (*filter)(cudnnHandle_t, const void* alpha, cudnnTensorDescriptor_t, const void* x, cudnnTensorDescriptor_t,
+                const void* dy, cudnnConvolutionDescriptor_t, int algorithm, void* workspace, size_t, const void* beta,
+                cudnnFilterDescriptor_t, void* dw);
+};
+
+enum { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
+enum { CUBLAS_DEFAULT_MATH = 0, CUBLAS_TF32_TENSOR_OP_MATH = 3 };
+
+struct Blas {
+  std::string version; // "12.4"
+  int (*create)(cublasHandle_t*);
+  int (*destroy)(cublasHandle_t);
+  int (*set_stream)(cublasHandle_t, cudaStream_t);
+  int (*set_workspace)(cublasHandle_t, void*, size_t);
+  int (*set_math)(cublasHandle_t, int);
+  // Column-major.
+  int (*sgemm_strided_batched)(cublasHandle_t, int trans_a, int trans_b, int m, int n, int k, const float* alpha,
+                               const float* a, int lda, long long stride_a, const float* b, int ldb,
+                               long long stride_b, const float* beta, float* c, int ldc, long long stride_c,
+                               int batch);
+};
+
+// Opened by the first call; an exception says what is missing.
+const Dnn& cudnn();
+const Blas& cublas();
+
+void check_dnn(int status, const char* what);
+void check_blas(int status, const char* what);
+
+}  // namespace trtact::cuda

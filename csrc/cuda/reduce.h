@@ -1,0 +1,95 @@
+// Reductions whose value depends on the shape alone: every block reduces a piece of
+// fixed size, one block reduces the pieces in their order. Sums are in double
+// precision, as on the CPU. No atomics on floats.
+#pragma once
+
+#include "launch.h"
+
+namespace trtact::cuda {
+
+struct Two {
+  double a, b;
+};
+
+struct AddTwo {
+  using Value = Two;
+  TRTACT_HD Two zero() const { return {0, 0}; }
+  TRTACT_HD Two operator()(Two x, Two y) const { return {x.a + y.a, x.b + y.b}; }
+};
+// Bit patterns of magnitudes: without their sign they are in the order of the values,
+// and a NaN is above infinity.
+struct MaxBits {
+  using Value = int32_t;
+  TRTACT_HD int32_t zero() const { return 0; }
+  TRTACT_HD int32_t operator()(int32_t x, int32_t y) const { return x > y ? x : y; }
+};
+
+// Combines the values of a block's kThreads threads; thread 0 gets the result. Between
+// two uses in one kernel stands a __syncthreads.
+template <class C>
+__device__ typename C::Value block_reduce(typename C::Value v, C combine) {
+  using Value = typename C::Value;
+  __shared__ Value shared[kThreads];
+  shared[threadIdx.x] = v;
+  __syncthreads();
+  for (unsigned half = kThreads / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) shared[threadIdx.x] = combine(shared[threadIdx.x], shared[threadIdx.x + half]);
+    __syncthreads();
+  }
+  return shared[0];
+}
+
+constexpr int64_t kPiece = 4096; // elements that one block reduces
+inline int64_t pieces_of(int64_t n) { return (n + kPiece - 1) / kPiece; }
+template <class C>
+constexpr size_t bytes_of_pieces(int64_t n) { return aligned(static_cast<size_t>(pieces_of(n)) * sizeof(typename C::Value)); }
+
+template <class C, class F>
+__global__ void __launch_bounds__(kThreads) reduce_pieces_kernel(uint32_t n, typename C::Value* part, F f) {
+  const C combine;
+  const uint32_t first = blockIdx.x * static_cast<uint32_t>(kPiece);
+  const uint32_t end = n - first < kPiece ? n : first + static_cast<uint32_t>(kPiece);
+  typename C::Value v = combine.zero();
+  for (uint32_t i = first + threadIdx.x; i < end; i += kThreads) v = combine(v, f(i));
+  v = block_reduce(v, combine);
+  if (threadIdx.x == 0) part[blockIdx.x] = v;
+}
+
+template <class C, class G>
+__global__ void __launch_bounds__(kThreads) reduce_parts_kernel(uint32_t count, const typename C::Value* part, G finish) {
+  const C combine;
+  typename C::Value v = combine.zero();
+  for (uint32_t i = threadIdx.x; i < count; i += kThreads) v = combine(v, part[i]);
+  v = block_reduce(v, combine);
+  if (threadIdx.x == 0) finish(v);
+}
+
+// finish(the reduction of f(i) over all i below n), on the device. f may write what it
+// computes from element i. part has bytes_of_pieces<C>(n).
+template <class C, class F, class G>
+void reduce_all(const Place& at, cudaStream_t stream, int64_t n, void* part, const F& f, const G& finish) {
+  auto* p = static_cast<typename C::Value*>(part);
+  const int64_t count = pieces_of(n);
+  launch(at, reduce_pieces_kernel<C, F>, static_cast<unsigned>(count), kThreads, stream, static_cast<uint32_t>(n), p, f);
+  launch(at, reduce_parts_kernel<C, G>, 1u, kThreads, stream, static_cast<uint32_t>(count),
+         static_cast<const typename C::Value*>(p), finish);
+}
+
+template <class C, class F, class G>
+__global__ void __launch_bounds__(kThreads) reduce_rows_kernel(uint32_t length, F f, G finish) {
+  const C combine;
+  typename C::Value v = combine.zero();
+  for (uint32_t i = threadIdx.x; i < length; i += kThreads) v = combine(v, f(blockIdx.x, i));
+  v = block_reduce(v, combine);
+  if (threadIdx.x == 0) finish(blockIdx.x, v);
+}
+
+// finish(row, the reduction of f(row, i) over all i below length) for every row, one
+// block each.
+template <class C, class F, class G>
+void reduce_rows(const Place& at, cudaStream_t stream, int64_t rows, int64_t length, const F& f, const G& finish) {
+  launch(at, reduce_rows_kernel<C, F, G>, static_cast<unsigned>(rows), kThreads, stream, static_cast<uint32_t>(length),
+         f, finish);
+}
+
+}  // namespace trtact::cuda

@@ -88,8 +88,9 @@ sanitize: setup ## build the native libraries with address and undefined-behavio
 	@$(ENV) cmake -S . -B build/asan -DTRTACT_ASAN=ON --log-level=WARNING $(NATIVE_FLAGS) >/dev/null && \
 	  cmake --build build/asan -j $(JOBS) && ctest --test-dir build/asan --output-on-failure
 
-install: build ## install the program and its libraries under PREFIX (default /usr/local)
+install: build ## install the program, its libraries, manual page and completions under PREFIX (default /usr/local)
 	install -D -m 755 build/trtact $(DESTDIR)$(PREFIX)/bin/trtact
+	@scripts/install_texts.sh build/trtact $(DESTDIR)$(PREFIX)/share
 	DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
 
 clean: ## remove build/ (the download cache stays)

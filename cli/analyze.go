@@ -28,6 +28,7 @@ func (s *session) analyzeCommand() *urfave.Command {
 		Description: `Quantises one layer at a time and measures the error at the heads; then the first layers
 of the graph together; and looks at the values of weights and activations: ranges, outliers, clipping,
 dead channels. With --val the average precision with each of the worst layers is measured too.
+Beside the errors stands what each layer takes in INT8 and in FP16: measured, or an estimate.
 
 Writes DIR/report.html, DIR/analysis.json and the charts as PNG. Every finished layer is kept in
 DIR/work: an interrupted run goes on with the same command.
@@ -43,6 +44,9 @@ trtact analyze yolov8n.onnx --data pictures/ --plan yolov8n.plan.json`,
 			&urfave.IntFlag{Name: "samples", Value: job.DefaultSamples, Usage: "test layers on at most `N` pictures"},
 			&urfave.Float64Flag{Name: "precision", Value: 100 * job.DefaultPrecision, Usage: "`PERCENT` of a layer's error that it may be uncertain by; fewer pictures then do for most layers. 0: always all"},
 			&urfave.StringFlag{Name: "plan", Usage: "`FILE` with a plan to analyse instead of calibrating"},
+			gpuFlag(),
+			&urfave.StringFlag{Name: "engine", Usage: "`FILE` of an INT8 engine of the model, to measure the layers' latency instead of estimating it (with --engine-fp16, on its GPU)"},
+			&urfave.StringFlag{Name: "engine-fp16", Usage: "`FILE` of an FP16 engine of the model, for --engine"},
 			&urfave.StringFlag{Name: "val", Category: flagsAccuracy, Usage: "`PATH` of labelled pictures, to measure mAP with the worst layers"},
 			&urfave.StringFlag{Name: "val-images", Category: flagsAccuracy, Usage: "`DIR` with the pictures of --val"},
 			&urfave.IntFlag{Name: "val-limit", Category: flagsAccuracy, Usage: "measure on the first `N` pictures only"},
@@ -88,17 +92,24 @@ func (s *session) analyzeOptions(c *urfave.Context) (job.AnalyzeOptions, error) 
 		return o, usage("analyze", "--val-images, --val-limit and --worst are for --val, which is not given")
 	case o.ValLimit < 0:
 		return o, usage("analyze", "--val-limit %d: expected a number above 0", o.ValLimit)
+	case (c.String("engine") == "") != (c.String("engine-fp16") == ""):
+		return o, usage("analyze", "--engine and --engine-fp16 go together: layers are compared in both")
 	case o.Worst < 0:
 		return o, usage("analyze", "--worst %d: expected 0 or more", o.Worst)
 	}
+	o.Engine, o.EngineFP16 = c.String("engine"), c.String("engine-fp16")
 	var err error
+	if o.GPU, err = gpuOption(c, nil); err != nil {
+		return o, err
+	}
 	if o.Load, err = loadOptions(c); err != nil {
 		return o, err
 	}
 	if o.Calibrate, _, err = calibrateOptions(c); err != nil {
 		return o, err
 	}
-	for _, f := range []struct{ what, path string }{{"--data", o.Data}, {"--images", o.Images}, {"--val", o.Val}, {"--val-images", o.ValImages}} {
+	for _, f := range []struct{ what, path string }{{"--data", o.Data}, {"--images", o.Images}, {"--val", o.Val}, {"--val-images", o.ValImages},
+		{"--engine", o.Engine}, {"--engine-fp16", o.EngineFP16}} {
 		if f.path != "" {
 			if err := needPath(f.what, f.path); err != nil {
 				return o, err
@@ -155,6 +166,9 @@ func (s *session) writeAnalysis(a *job.Analysis) error {
 	}
 	if more := len(a.Layers) - shownLayers; more > 0 {
 		fmt.Fprintf(s.out, "and %d more\n", more)
+	}
+	if err := s.writeFront(a.Front); err != nil {
+		return err
 	}
 	if t := oddTable(a.Layers); t.Len() > 0 {
 		fmt.Fprintln(s.out)

@@ -57,6 +57,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.IntFlag{Name: "val-limit", Category: flagsAccuracy, Usage: "measure on the first `N` pictures only"},
 			&urfave.StringFlag{Name: "backend", Category: flagsEngine, Value: "auto", Usage: "`NAME` of the TensorRT to build with"},
 			&urfave.StringFlag{Name: "target", Category: flagsEngine, Usage: "`LIST` of GPUs to build for, sm_86,sm_89 (rtx only; default: all it supports, with --int8 all but sm_75)"},
+			gpuFlag(),
 			&urfave.BoolFlag{Name: "float-engine", Category: flagsEngine, Usage: "build the float model too, to compare"},
 			&urfave.DurationFlag{Name: "timeout", Category: flagsEngine, Value: trt.DefaultTimeout, Usage: "give a build up after `TIME`"},
 			&urfave.StringFlag{Name: "log", Category: flagsEngine, Usage: "`FILE` to add TensorRT's messages to"},
@@ -74,7 +75,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 // calibrationFlags are those that build and calibrate share.
 func calibrationFlags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "method", Category: flagsCalibration, Value: "auto", Usage: "`NAME` of the way to find scales: auto tries and measures, else " + strings.Join(methodNames(), ", ")},
+		&urfave.StringFlag{Name: "method", Category: flagsCalibration, Value: "auto", Usage: "`NAME` of the way to find scales: auto tries and measures, search tries every combination of settings, else " + strings.Join(methodNames(), ", ")},
 		&urfave.IntFlag{Name: "calib-images", Category: flagsCalibration, Usage: "calibrate on the first `N` pictures only"},
 		&urfave.StringSliceFlag{Name: "exclude", Category: flagsCalibration, Usage: "keep layers float whose name matches `REGEXP`"},
 		&urfave.StringSliceFlag{Name: "include", Category: flagsCalibration, Usage: "quantise only layers whose name matches `REGEXP`"},
@@ -112,7 +113,9 @@ func calibrateOptions(c *urfave.Context) (job.CalibrateOptions, calib.WeightForm
 		Method: job.AutoMethod, Placement: calib.DefaultOptions(),
 		Equalise: job.Equalise(c.String("equalise")), Biases: c.Bool("bias-correction"), Images: c.Int("calib-images"),
 	}
-	if name := c.String("method"); name != string(job.AutoMethod) {
+	if name := c.String("method"); name == string(job.SearchMethod) {
+		o.Method = job.SearchMethod
+	} else if name != string(job.AutoMethod) {
 		var err error
 		if o.Method, err = calib.ParseMethod(name); err != nil {
 			return o, 0, usage(command, "--method: %v", err)
@@ -188,6 +191,9 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 			return o, usage("build", "--target is for --backend rtx; TensorRT proper builds for the GPU of this machine")
 		}
 	}
+	if o.GPU, err = gpuOption(c, targetsOf(c)); err != nil {
+		return o, err
+	}
 	if o.Output == "" {
 		o.Output = defaultEngine(o)
 	} else if ext := strings.ToLower(filepath.Ext(o.Output)); ext == ".onnx" || ext == ".json" {
@@ -257,6 +263,9 @@ func (s *session) writeBuild(r *job.Result) error {
 	if err := s.writeFigures(r); err != nil {
 		return err
 	}
+	if err := s.writeLadder(r); err != nil {
+		return err
+	}
 	files := report.NewTable("written", "")
 	for _, f := range []struct{ what, path string }{
 		{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan", r.Files.Plan}, {"report", r.Files.Report}, {"all figures", r.Files.Result},
@@ -266,7 +275,10 @@ func (s *session) writeBuild(r *job.Result) error {
 		}
 	}
 	fmt.Fprintln(s.out)
-	return s.table(files)
+	if err := s.table(files); err != nil {
+		return err
+	}
+	return s.nextSteps(r)
 }
 
 // convolutionsText is "INT8 in 57 of 60 convolutions", "" where it cannot be told.
@@ -402,7 +414,7 @@ func floatText(skipped []calib.Skip) string {
 // laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job.
 func laps(spent map[string]float64) string {
 	var parts []string
-	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "distil", "fall_back", "eval_int8", "build", "build_float", "report", "total"} {
+	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "search", "round", "distil", "fall_back", "eval_int8", "build", "build_float", "report", "total"} {
 		if v, ok := spent[name]; ok {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+report.Duration(seconds(v)))
 		}

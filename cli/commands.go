@@ -29,6 +29,7 @@ func (s *session) commands() []*urfave.Command {
 		s.doctorCommand(),
 		s.completionCommand(),
 		s.versionCommand(),
+		s.manCommand(),
 	}
 	for _, c := range list {
 		c.HideHelp = true // this package has its own

@@ -147,7 +147,10 @@ func (s *session) writePreview(p *job.Preview) error {
 	for i, f := range p.Files {
 		head.Add(first(i, "would write"), f)
 	}
-	if err := s.table(head); err != nil || p.Train == nil {
+	if err := s.table(head); err != nil {
+		return err
+	}
+	if err := s.writeFront(p.Front); err != nil || p.Train == nil {
 		return err
 	}
 	fmt.Fprintln(s.out)

@@ -38,7 +38,7 @@ trtact gpu
 trtact gpu --watch
 trtact gpu --json | jq '.gpus[].temperature_c'`,
 		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show anew every second until q or Ctrl-C"},
+			&urfave.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show anew every second, with the last minutes as graphs, until q or Ctrl-C"},
 		},
 		Action: func(c *urfave.Context) error {
 			if err := takes(c, 0, 0, ""); err != nil {
@@ -148,12 +148,14 @@ func (s *session) watchGPUs(m gpuReader) error {
 	}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
+	past := newHistory()
 	for {
 		r, err := m.Read()
 		if err != nil {
 			return err
 		}
-		if err := s.drawGPUs(r, live); err != nil {
+		past.add(r)
+		if err := s.drawGPUs(r, past, live); err != nil {
 			return err
 		}
 		select {
@@ -170,7 +172,7 @@ func (s *session) watchGPUs(m gpuReader) error {
 	}
 }
 
-func (s *session) drawGPUs(r gpu.Report, live bool) error {
+func (s *session) drawGPUs(r gpu.Report, past *history, live bool) error {
 	if !live {
 		if err := writeGPUs(s.out, r, s.width); err != nil {
 			return err
@@ -178,12 +180,21 @@ func (s *session) drawGPUs(r gpu.Report, live bool) error {
 		_, err := fmt.Fprintln(s.out)
 		return err
 	}
-	width := report.Columns(s.out, os.Getenv) // the window may have changed
+	width, height := report.Columns(s.out, os.Getenv), 0 // the window may have changed
+	if f, ok := s.out.(*os.File); ok {
+		if _, rows, err := term.GetSize(int(f.Fd())); err == nil {
+			height = rows
+		}
+	}
 	var text lines
 	if err := writeGPUs(&text, r, width); err != nil {
 		return err
 	}
-	fmt.Fprintf(&text, "\n%s   q quits\n", time.Now().Format(time.TimeOnly))
+	if err := past.write(&text, r, width); err != nil {
+		return err
+	}
+	text.cut(height - 2)
+	fmt.Fprintf(&text, "\n%s   q quits", time.Now().Format(time.TimeOnly))
 	_, err := s.out.Write(text.screen())
 	return err
 }
@@ -195,6 +206,21 @@ type lines struct{ text []byte }
 func (l *lines) Write(p []byte) (int, error) {
 	l.text = append(l.text, p...)
 	return len(p), nil
+}
+
+// cut leaves so many lines, that the screen does not scroll; 0 or less: all.
+func (l *lines) cut(most int) {
+	if most <= 0 {
+		return
+	}
+	for i, b := range l.text {
+		if b == '\n' {
+			if most--; most == 0 {
+				l.text = l.text[:i+1]
+				return
+			}
+		}
+	}
 }
 
 func (l *lines) screen() []byte {

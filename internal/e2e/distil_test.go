@@ -90,39 +90,66 @@ TrainConfig:
 		expectRefusal(t, fault.CodeUsage, "lsq")
 }
 
-// TestLadder: with a limit that calibration misses, the worst layers stay float, and
-// no more than it takes.
+// TestLadder: with a limit that calibration misses, rounding is chosen first, then the
+// worst layers stay float. It ends at the first rung that is enough, and every rung says
+// what the next one costs.
 func TestLadder(t *testing.T) {
 	program(t)
 	dir := t.TempDir()
+	type rung struct {
+		Name         string
+		Enough, Kept bool
+		Lost, Limit  float64
+		FloatLayers  []string `json:"float_layers"`
+		Next         *struct {
+			Name    string
+			Seconds float64
+		}
+	}
 	var r struct {
 		Accuracy struct {
 			Float, PTQ, INT8 struct {
 				MAP float64 `json:"mAP"`
 			}
 		}
+		Form         string
 		Quantization struct{ Layers int }
-		Ladder       []struct {
-			Name        string
-			Enough      bool
-			Lost, Limit float64
-			FloatLayers []string `json:"float_layers"`
-		}
+		Ladder       []rung
+		Rounding     []struct{ Changed, Weights int }
 	}
-	run(t, workLimit, dir, "build", sampleFile("shapes.onnx"), "--int8", "--data", sampleFile("calib", "images"),
-		"--val", sampleFile("val", "annotations.json"), "--method", "absmax", "--equalise", "off", "--qat", "off",
-		"--max-drop", "4", "-o", "a.engine", "--json").expectJSON(t, &r)
-	if len(r.Ladder) != 2 || r.Ladder[0].Name != "ptq" || r.Ladder[0].Enough || r.Ladder[1].Name != "layers left float" || !r.Ladder[1].Enough {
+	run(t, ladderLimit, dir, "build", sampleFile("shapes.onnx"), "--int8", "--data", sampleFile("calib", "images"),
+		"--val", sampleFile("val", "annotations.json"), "--val-limit", "40", "--method", "absmax", "--equalise", "off", "--qat", "off",
+		"--max-drop", "1", "-o", "a.engine", "--json").expectJSON(t, &r)
+	if len(r.Ladder) < 2 || r.Ladder[0].Name != "ptq" || r.Ladder[0].Enough {
 		t.Fatalf("the ladder: %+v", r.Ladder)
 	}
-	if n := len(r.Ladder[1].FloatLayers); n == 0 || n > r.Quantization.Layers {
+	order := []string{"ptq", "rounding, layer by layer", "rounding, block by block", "layers left float"}
+	kept, last := -1, r.Ladder[len(r.Ladder)-1]
+	for i, g := range r.Ladder {
+		if g.Name != order[i] || g.Limit != 1 {
+			t.Errorf("rung %d is %+v, want %s", i, g, order[i])
+		}
+		if more := i+1 < len(r.Ladder); more != (g.Next != nil) || more && (g.Enough || g.Next.Name != order[i+1] || g.Next.Seconds <= 0) {
+			t.Errorf("rung %d: enough %v, next %+v", i, g.Enough, g.Next)
+		}
+		if g.Kept {
+			kept = i
+		}
+	}
+	if kept < 1 || !last.Enough {
+		t.Fatalf("rung %d was kept: %+v", kept, r.Ladder)
+	}
+	if n := len(last.FloatLayers); last.Name == order[3] && (n == 0 || n > r.Quantization.Layers) {
 		t.Errorf("%d layers were left float, %d are INT8", n, r.Quantization.Layers)
 	}
-	if lost := 100 * (r.Accuracy.Float.MAP - r.Accuracy.INT8.MAP); lost > 4 || lost != r.Ladder[1].Lost {
-		t.Errorf("the result has lost %v points, its last rung %v; 4 are allowed", lost, r.Ladder[1].Lost)
+	if lost := 100 * (r.Accuracy.Float.MAP - r.Accuracy.INT8.MAP); lost > 1 || lost != r.Ladder[kept].Lost {
+		t.Errorf("the result has lost %v points, its rung %v; 1 is allowed", lost, r.Ladder[kept].Lost)
 	}
 	if r.Accuracy.PTQ.MAP >= r.Accuracy.INT8.MAP {
-		t.Errorf("mAP %v before, %v with float layers", r.Accuracy.PTQ.MAP, r.Accuracy.INT8.MAP)
+		t.Errorf("mAP %v before, %v after", r.Accuracy.PTQ.MAP, r.Accuracy.INT8.MAP)
+	}
+	if len(r.Rounding) == 0 || r.Rounding[0].Changed == 0 || r.Rounding[0].Changed >= r.Rounding[0].Weights {
+		t.Errorf("rounding: %+v", r.Rounding)
 	}
 }
 

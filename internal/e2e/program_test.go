@@ -23,6 +23,7 @@ import (
 const (
 	refusalLimit = 30 * time.Second
 	workLimit    = 3 * time.Minute
+	ladderLimit  = 12 * time.Minute // of several such
 )
 
 // program is the built program. The test skips where there is none.

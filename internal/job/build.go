@@ -8,6 +8,7 @@ import (
 
 	"trtact/calib"
 	"trtact/internal/fault"
+	"trtact/internal/roofline"
 	"trtact/trt"
 )
 
@@ -55,8 +56,9 @@ type BuildOptions struct {
 	Work string
 	// Resume goes on from an interrupted training's checkpoint.
 	Resume  bool
-	Report  string // folder of result.json; "": beside the other files
-	Program string // version of this program
+	Report  string       // folder of result.json; "": beside the other files
+	GPU     roofline.GPU // whose latency is estimated where none is measured; the zero value is roofline.Default
+	Program string       // version of this program
 	Command []string
 }
 
@@ -72,6 +74,8 @@ type building struct {
 	float  *measured // the model as it came
 	// untrained is the form that quantising alone gave; nil where there is none.
 	untrained *candidate
+	// spent is what layers take on this machine's GPU; nil where that is not known.
+	spent *times
 	// diverged is the error of a training that went astray. Its best state up to then
 	// is as good a result as any.
 	diverged error
@@ -138,6 +142,7 @@ func (m *Machine) begin(o BuildOptions) (*building, error) {
 	}
 	b := &building{m: m, o: o, d: d, r: &Result{Program: o.Program, Command: o.Command, Seconds: map[string]float64{}}}
 	b.r.describe(d)
+	b.r.data = o.Data
 	b.r.Files.Result = o.resultPath()
 	if b.single, err = d.atBatchOne(o.Load); err != nil {
 		return nil, err

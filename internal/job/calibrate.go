@@ -19,7 +19,7 @@ const AutoMethod calib.Method = "auto"
 
 // CalibrateOptions say how a detector is quantised after training.
 type CalibrateOptions struct {
-	Method    calib.Method // of the activations; "" is AutoMethod
+	Method    calib.Method // of the activations; "" is AutoMethod; SearchMethod
 	Weights   calib.Method // of the weights; "" is calib.AbsMax, beside which AutoMethod tries calib.MSE
 	Placement calib.Options
 	Equalise  Equalise
@@ -42,6 +42,7 @@ type Calibration struct {
 	Plan       *calib.Plan
 	Statistics map[string]*calib.Statistics
 	Trials     []calib.Trial // of AutoMethod
+	Search     *Search       // of SearchMethod
 	Images     int
 	Bad        []coco.BadImage
 	// NodeError is the relative L2 error of each distillation node over a few of
@@ -70,9 +71,19 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	if o.Method == "" {
 		o.Method = AutoMethod
 	}
+	search := o.Method == SearchMethod
+	if search {
+		o.Method = AutoMethod
+	}
 	c, err := m.equalised(ctx, d, samples, o)
 	if err != nil {
 		return nil, err
+	}
+	if search {
+		if c.Plan, c.Search, err = m.searchSettings(ctx, d, samples, o, c.Plan, nil); err != nil {
+			return nil, err
+		}
+		c.NodeError = c.Search.nodeError
 	}
 	c.Seconds = time.Since(start).Seconds()
 	return c, nil

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"trtact/calib"
 	"trtact/internal/fault"
@@ -51,53 +50,6 @@ type DistilOptions struct {
 }
 
 func (o DistilOptions) wanted() bool { return o.Mode == DistilAuto || o.Mode == DistilOn }
-
-// improve takes the candidate up the ladder as far as was asked for and is needed.
-func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time) (*candidate, error) {
-	mode := b.o.Distil.Mode
-	if mode == DistilAuto && b.in.samples == nil {
-		b.r.QAT = &QAT{Mode: mode, Reason: "not trained: there are no pictures to train on", Kept: KeptPTQ}
-		return ptq, nil
-	}
-	best, enough := ptq, false
-	if mode == DistilAuto || b.canFallBack() {
-		rung, err := b.climb(ctx, RungPTQ, ptq, since)
-		if err != nil {
-			return nil, err
-		}
-		enough = rung.Enough
-		reason := "training: " + rung.Found
-		if enough {
-			reason = "not trained: " + rung.Found
-		}
-		if mode == DistilAuto {
-			slog.Info(reason)
-			b.r.QAT = &QAT{Mode: mode, Reason: reason, Kept: KeptPTQ}
-		}
-	}
-	if mode == DistilOn {
-		b.r.QAT = &QAT{Mode: mode, Reason: "training was asked for", Kept: KeptPTQ}
-	}
-	if mode == DistilOn || mode == DistilAuto && !enough {
-		start := time.Now()
-		b.announce(ptq.plan)
-		var err error
-		if best, err = b.distil(ctx, ptq); err != nil {
-			return nil, err
-		}
-		if b.canFallBack() {
-			rung, err := b.climb(ctx, RungDistilled, best, start)
-			if err != nil {
-				return nil, err
-			}
-			enough = rung.Enough
-		}
-	}
-	if enough || !b.canFallBack() {
-		return best, nil
-	}
-	return b.fallBack(ctx, best)
-}
 
 // canFallBack says whether layers may be left float to meet a limit: where accuracy
 // is measured, and the limit is the user's or the choice of method is ours.
@@ -191,7 +143,7 @@ func (b *building) distil(ctx context.Context, ptq *candidate) (*candidate, erro
 		slog.Info("training gave nothing better than quantising alone, which is kept")
 		return ptq, nil
 	}
-	c := &candidate{model: outcome.Model, plan: outcome.Plan}
+	c := &candidate{model: outcome.Model, plan: outcome.Plan, equalised: ptq.plan.ActiveEqualisations()}
 	if b.meter != nil {
 		if c.accuracy, err = best.of(ctx, b, c, outcome.Best); err != nil {
 			return nil, err

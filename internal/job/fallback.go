@@ -1,5 +1,5 @@
-// The ladder of `--qat auto`: calibration, training, and last leaving layers float.
-// It stops at the first rung that loses little enough.
+// The last rung of the ladder: as few layers as bring the loss within the limit stay
+// float.
 
 package job
 
@@ -15,47 +15,21 @@ import (
 	"trtact/internal/nn"
 )
 
-// Rung is one step of the ladder and what it reached.
-type Rung struct {
-	Name    string   `json:"name"` // RungPTQ, RungDistilled or RungFloat
-	Enough  bool     `json:"enough"`
-	Found   string   `json:"found"` // in words
-	Lost    float64  `json:"lost"`  // in the units of Limit
-	Limit   float64  `json:"limit"` // points of mAP, or percent of a metric or error
-	Float   []string `json:"float_layers,omitempty"`
-	Seconds float64  `json:"seconds"`
-}
-
-// The rungs.
-const (
-	RungPTQ       = "ptq"
-	RungDistilled = "distilled"
-	RungFloat     = "layers left float"
-)
-
-// climb notes what a candidate reached. The reason is Found.
-func (b *building) climb(ctx context.Context, name string, c *candidate, since time.Time) (*Rung, error) {
-	lost, limit, what, err := b.lost(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	b.r.Ladder = append(b.r.Ladder, Rung{Name: name, Enough: lost <= limit, Found: what, Lost: lost, Limit: limit,
-		Seconds: time.Since(since).Seconds()})
-	return &b.r.Ladder[len(b.r.Ladder)-1], nil
-}
-
 // rankSamples is how many samples layers are ranked by, one simulation for each
 // layer.
 const rankSamples = 8
 
 // fallBack leaves as few layers float as bring the loss within the limit, in the
-// order of the error that each makes alone. A candidate that no number of layers helps is
-// given back as it is.
+// order of the error that each makes alone (or where latency was measured, of that error for
+// the time it costs). nil where no number of layers helps.
 func (b *building) fallBack(ctx context.Context, c *candidate) (*candidate, error) {
 	start := time.Now()
 	order, err := b.rank(ctx, c)
 	if err != nil || len(order) == 0 {
-		return c, err
+		return nil, err
+	}
+	if order, err = b.orderLayers(ctx, c, order); err != nil {
+		return nil, err
 	}
 	tried := map[int]*candidate{}
 	enough := func(k int) bool {
@@ -63,7 +37,7 @@ func (b *building) fallBack(ctx context.Context, c *candidate) (*candidate, erro
 			return true // ends the search
 		}
 		slog.Info(fmt.Sprintf("trying with %d of %d layers in float", k, len(order)))
-		q := &candidate{model: c.model, plan: c.plan.Clone()}
+		q := &candidate{model: c.model, plan: c.plan.Clone(), equalised: c.equalised}
 		for _, layer := range order[:k] {
 			q.plan.Skip(layer.Node, layer.Op, "left float to save accuracy")
 		}
@@ -93,16 +67,12 @@ func (b *building) fallBack(ctx context.Context, c *candidate) (*candidate, erro
 	best := tried[k]
 	if best.accuracy.value <= c.accuracy.value {
 		slog.Info("leaving layers float does not help: all stay INT8")
-		return c, nil
-	}
-	r, err := b.climb(ctx, RungFloat, best, start)
-	if err != nil {
-		return nil, err
+		return nil, nil
 	}
 	for _, layer := range order[:k] {
-		r.Float = append(r.Float, layer.Node)
+		best.float = append(best.float, layer.Node)
 	}
-	slog.Info(fmt.Sprintf("%d layers stay float to save accuracy: %s", k, r.Found))
+	slog.Info(fmt.Sprintf("%d layers stay float to save accuracy", k))
 	b.r.lap("fall_back", start)
 	best.nodeError, err = b.nodeErrors(ctx, best)
 	return best, err

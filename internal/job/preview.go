@@ -23,6 +23,10 @@ type Preview struct {
 	Weights int          `json:"weights"`
 	Skipped []calib.Skip `json:"skipped"`
 
+	// Front is error against latency, roughly: from two pictures and the scales that clip
+	// nothing.
+	Front *Front `json:"front,omitempty"`
+
 	Distil DistilMode   `json:"distil"`
 	Train  *qat.Preview `json:"train,omitempty"` // nil: nothing is trained
 	Files  []string     `json:"files"`           // that would be written
@@ -60,14 +64,19 @@ func (m *Machine) Preview(ctx context.Context, o BuildOptions) (*Preview, error)
 		return p, nil
 	}
 	p.Data = b.in.samples.Len()
-	if !o.Distil.wanted() {
-		return p, nil
-	}
 	quick := o.Calibrate
 	quick.Method, quick.Images, quick.Grid = calib.AbsMax, previewSamples, nil
 	c, err := m.CalibrateOn(ctx, b.single, b.in.samples, quick)
 	if err != nil {
 		return nil, err
+	}
+	a := &Analysis{Seconds: map[string]float64{}}
+	if err := m.analyze(ctx, b.single, c.Plan, b.in, AnalyzeOptions{Samples: previewSamples, Points: 1, KeepBytes: reportKeep}, "", a); err != nil {
+		return nil, err
+	}
+	p.Front = front(a.Layers, a.Whole.Mean, b.times())
+	if !o.Distil.wanted() {
+		return p, nil
 	}
 	run := b.run(&candidate{model: b.single.Model, plan: c.Plan})
 	if b.meter != nil {

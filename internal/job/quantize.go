@@ -13,16 +13,20 @@ import (
 
 // candidate is a quantised form of the model: what may become the result.
 type candidate struct {
-	model     *onnx.Model // float, at batch 1; trained or as it came
+	model     *onnx.Model // float, at batch 1; trained, rounded or as it came
 	plan      *calib.Plan
 	accuracy  *measured          // nil: not measured
 	nodeError map[string]float64 // nil: not known
+	// equalised is what of a plan's equalisation is in the model already.
+	equalised []calib.Equalisation
+	float     []string // layers that were left float to save accuracy
 }
 
 // quantize finds the best quantised form, writes its plan and its Q/DQ model, and
 // gives that model at the engine's batch.
 func (b *building) quantize(ctx context.Context) (*Detector, error) {
 	start := time.Now()
+	b.r.Form = KeptPTQ
 	best, err := b.ptq(ctx)
 	if err != nil {
 		return nil, err
@@ -61,6 +65,21 @@ func (b *building) ptq(ctx context.Context) (*candidate, error) {
 	b.note(formPTQ, v)
 	c.accuracy = &v
 	return c, nil
+}
+
+// judged completes a candidate with what it is worth, as far as that can be measured.
+func (b *building) judged(ctx context.Context, c *candidate, stage string) (*candidate, error) {
+	var err error
+	if c.nodeError, err = b.nodeErrors(ctx, c); err != nil || b.meter == nil {
+		return c, err
+	}
+	d, err := b.quantised(c)
+	if err != nil {
+		return nil, err
+	}
+	v, err := b.meter.measure(ctx, d, stage)
+	c.accuracy = &v
+	return c, err
 }
 
 // quantised is the Q/DQ form of a candidate at batch 1.
@@ -146,8 +165,7 @@ func (b *building) atBatch(c *candidate) (*onnx.Model, error) {
 	case c.model == b.single.Model: // as it came
 		return b.d.Model, nil
 	}
-	// What was equalised before training is in the trained model's nodes.
-	model, err := calib.Rescale(b.d.Model, b.untrained.plan.ActiveEqualisations())
+	model, err := calib.Rescale(b.d.Model, c.equalised)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,8 @@ func (b *building) writeReport(ctx context.Context, started time.Time) error {
 			}
 			slog.Warn("the report has no analysis of layers: " + err.Error())
 		} else {
-			r.analysis = a
+			a.Front = front(a.Layers, a.Whole.Mean, b.times())
+			r.analysis, b.r.Front = a, a.Front
 		}
 	}
 	if b.r.Files.ONNX != "" {

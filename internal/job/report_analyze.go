@@ -19,6 +19,8 @@ import (
 	"trtact/internal/coco"
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/roofline"
+	"trtact/trt"
 )
 
 // AnalyzeOptions are those of the analyze command.
@@ -41,8 +43,12 @@ type AnalyzeOptions struct {
 	Points    int    // of the curve along the graph; 0: DefaultPoints
 	KeepBytes int64  // memory for activations of the float model; 0: analysis.DefaultKeepBytes
 	Dir       string // where everything is written
-	Program   string
-	Command   []string
+	// GPU is whose latency is estimated; the zero value is roofline.Default. With Engine
+	// and EngineFP16, two engines of the model, it is measured.
+	GPU                roofline.GPU
+	Engine, EngineFP16 string
+	Program            string
+	Command            []string
 }
 
 // Defaults of an analysis.
@@ -68,9 +74,11 @@ type Analysis struct {
 	Layers     []analysis.Layer `json:"layers"`
 	Cumulative []analysis.Point `json:"cumulative"`
 	// Float is the float model's accuracy, where labels were given.
-	Float   *Figures           `json:"float,omitempty"`
-	Images  int                `json:"images,omitempty"` // that mAP was measured on
-	Skipped []calib.Skip       `json:"float_layers,omitempty"`
+	Float   *Figures     `json:"float,omitempty"`
+	Images  int          `json:"images,omitempty"` // that mAP was measured on
+	Skipped []calib.Skip `json:"float_layers,omitempty"`
+	// Front is error against latency; nil where nothing is quantised.
+	Front   *Front             `json:"front,omitempty"`
 	Bad     []coco.BadImage    `json:"bad_images,omitempty"`
 	Files   AnalysisFiles      `json:"files"`
 	Seconds map[string]float64 `json:"seconds"`
@@ -117,9 +125,16 @@ func (m *Machine) Analyze(ctx context.Context, o AnalyzeOptions) (*Analysis, err
 		}
 	}
 	a.lap("calibrate", since)
+	t := estimate(d.Model.Graph, o.gpu())
+	if o.Engine != "" { // before the long work: engines that do not fit are said first
+		if t, err = measureLayers(ctx, d.Model.Graph, o.Engine, o.EngineFP16, trt.BuildOptions{}); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.analyze(ctx, d, plan, in, o, work, a); err != nil {
 		return nil, err
 	}
+	a.Front = front(a.Layers, a.Whole.Mean, t)
 	if in.val != nil {
 		if err := m.worst(ctx, d, plan, in.val, o, work, a); err != nil {
 			return nil, err
@@ -127,6 +142,15 @@ func (m *Machine) Analyze(ctx context.Context, o AnalyzeOptions) (*Analysis, err
 	}
 	a.lap("total", started)
 	return a, a.write(o.Dir)
+}
+
+func (o AnalyzeOptions) gpu() roofline.GPU { return orDefault(o.GPU) }
+
+func orDefault(g roofline.GPU) roofline.GPU {
+	if g.Name == "" {
+		return roofline.Default()
+	}
+	return g
 }
 
 func (a *Analysis) lap(name string, since time.Time) { a.Seconds[name] = time.Since(since).Seconds() }

@@ -124,6 +124,7 @@ func (a *Analysis) sections() []page.Section {
 		{ID: "spread", Title: "Range of weights and activations", Short: "Ranges",
 			Text:   "Boxes hold the middle half of the values, whiskers reach 1.5 times as far, dots are the extremes; each tensor is divided by its largest magnitude. A box that is a thin line belongs to a tensor whose range is made by few values.",
 			Blocks: []page.Block{{Charts: []page.Chart{a.weightBoxes()}}, {Charts: []page.Chart{a.inputBoxes()}}}},
+		{ID: "front", Title: "Error against latency", Short: "Latency and error", Text: a.Front.text(), Blocks: a.Front.blocks()},
 		{ID: "layers", Title: "All layers", Blocks: []page.Block{{Table: a.layerTable()}}},
 		{ID: "float", Title: "Layers that stay float", Short: "Float layers", Blocks: a.floatBlocks()},
 	}

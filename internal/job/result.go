@@ -27,8 +27,13 @@ type Result struct {
 	Quantization Quantization `json:"quantization"`
 	PTQ          *PTQ         `json:"ptq,omitempty"`
 	QAT          *QAT         `json:"qat,omitempty"` // nil where training was not to be thought of
-	Ladder       []Rung       `json:"ladder,omitempty"`
-	Race         []Race       `json:"race,omitempty"` // of INT8Fastest
+	// Form is which of the quantised forms this is: KeptPTQ and so on.
+	Form     string     `json:"form,omitempty"`
+	Ladder   []Rung     `json:"ladder,omitempty"`
+	Search   *Search    `json:"search,omitempty"`
+	Front    *Front     `json:"front,omitempty"`
+	Rounding []Rounding `json:"rounding,omitempty"`
+	Race     []Race     `json:"race,omitempty"` // of INT8Fastest
 	// Latency is of the engines, where a GPU was there to run them.
 	Latency  []EngineLatency `json:"latency,omitempty"`
 	Accuracy Accuracy        `json:"accuracy"`
@@ -40,8 +45,16 @@ type Result struct {
 	Seconds map[string]float64 `json:"seconds"`
 	PeakRSS int64              `json:"peak_rss"` // bytes, of this process: TensorRT builds in another
 
+	data   string             // what it was calibrated on
 	ranges map[string]float32 // largest magnitudes seen in calibration, by tensor
 }
+
+// Data is the path of the pictures that it was calibrated on.
+func (r *Result) Data() string { return r.data }
+
+// Retrained says whether weights are others than the float model's, so that the plan
+// alone does not make the result of it.
+func (r *Result) Retrained() bool { return r.Form == KeptRounded || r.Form == KeptDistilled }
 
 // ModelFacts identify the model.
 type ModelFacts struct {
@@ -210,7 +223,7 @@ func (s *Size) model(float, quantized *onnx.Model, p *calib.Plan) {
 }
 
 func describeCalibration(c *Calibration) *PTQ {
-	return &PTQ{Method: c.Plan.Method, Images: c.Images, Bad: c.Bad, Trials: len(c.Trials),
+	return &PTQ{Method: c.Plan.Method, Images: c.Images, Bad: c.Bad, Trials: len(c.Trials) + c.Search.trials(),
 		NodeError: c.NodeError, Seconds: c.Seconds}
 }
 

@@ -8,6 +8,8 @@ import (
 // Which of the quantised forms became the result.
 const (
 	KeptPTQ       = "ptq"
+	KeptSearched  = "searched"
+	KeptRounded   = "rounded"
 	KeptDistilled = "distilled"
 )
 
@@ -16,7 +18,7 @@ type QAT struct {
 	Mode    DistilMode `json:"mode"`
 	Reason  string     `json:"reason"` // why it was trained, or not
 	Trained bool       `json:"trained"`
-	Kept    string     `json:"kept"` // KeptPTQ or KeptDistilled
+	Kept    string     `json:"kept"` // KeptPTQ, KeptSearched, KeptRounded or KeptDistilled
 
 	Iterations      int     `json:"iterations,omitempty"`
 	Batch           int     `json:"batch,omitempty"` // pictures in an iteration, accumulated ones included

@@ -213,3 +213,23 @@ func (tr *Trainer) Sick() (string, error) {
 	}
 	return "", nil
 }
+
+// SetParameter gives a weight or bias other values, row-major.
+func (tr *Trainer) SetParameter(name string, values []float32) error {
+	p := tr.t.byName[name]
+	if p == nil || len(values) != len(p.data) {
+		return fmt.Errorf("set parameter %q: it is not trained, or has not %d values", name, len(values))
+	}
+	return tr.n.parameters.Upload(p.value.offset, values)
+}
+
+// Gradient is the last step's gradient by a weight or bias, row-major, summed over the
+// step's images.
+func (tr *Trainer) Gradient(name string) ([]float32, error) {
+	p := tr.t.byName[name]
+	if p == nil {
+		return nil, fmt.Errorf("gradient of %q: it is not trained", name)
+	}
+	values := make([]float32, len(p.data))
+	return values, tr.contexts[0].gradients.Download(p.value.offset, values)
+}

@@ -1,0 +1,399 @@
+// The search for settings of a calibration that belong together: method and percentile,
+// correction of biases, scales of weights, equalised channels, number of pictures, and
+// whether the layers that calibration took in stay in. calib.Auto takes one after the
+// other; here all combinations are tried, by successive halving (Jamieson and Talwalkar
+// 2016): all on a few pictures, the better part on more, and so on. It is without chance,
+// and no trial costs more than it has earned.
+
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"time"
+
+	"trtact/calib"
+)
+
+// SearchMethod asks for AutoMethod with the search behind it.
+const SearchMethod calib.Method = "search"
+
+// Setting is one combination.
+type Setting struct {
+	Method   calib.Method `json:"method"`
+	Weights  calib.Method `json:"weights"`
+	Biases   bool         `json:"bias_correction"`
+	Equalise bool         `json:"equalised"`
+	Images   int          `json:"images"`
+	// Admitted keeps the layers in INT8 that calibration took in beyond placement.
+	Admitted bool `json:"admitted"`
+}
+
+func (s Setting) String() string {
+	text := fmt.Sprintf("%s on %d pictures", s.Method, s.Images)
+	if s.Weights != calib.AbsMax {
+		text += ", weights by " + string(s.Weights)
+	}
+	if s.Biases {
+		text += ", bias correction"
+	}
+	if s.Equalise {
+		text += ", equalised"
+	}
+	if !s.Admitted {
+		text += ", without admitted layers"
+	}
+	return text
+}
+
+// Search is what the search tried.
+type Search struct {
+	Settings  int           `json:"settings"` // at the start
+	Rounds    []SearchRound `json:"rounds"`
+	Finalists []Finalist    `json:"finalists"`
+	Chosen    Setting       `json:"chosen"`
+	Seconds   float64       `json:"seconds"`
+
+	nodeError map[string]float64 // of the chosen one
+}
+
+// SearchRound is one halving.
+type SearchRound struct {
+	Images   int     `json:"images"`
+	Settings int     `json:"settings"`
+	Best     Setting `json:"best"`
+	Score    float64 `json:"score"`
+}
+
+// trials is how many plans were simulated.
+func (s *Search) trials() int {
+	n := 0
+	if s != nil {
+		for _, r := range s.Rounds {
+			n += r.Settings
+		}
+	}
+	return n
+}
+
+// Finalist is a setting of the last round, in the order of their scores.
+type Finalist struct {
+	Setting
+	Score  float64  `json:"score"`
+	Metric *float64 `json:"metric,omitempty"` // where it was measured
+	plan   *calib.Plan
+}
+
+// The rounds: on so many pictures, and how many settings go on from there. The last
+// are the finalists.
+var searchRounds = []struct{ images, keep int }{{4, 64}, {16, 16}, {64, 4}}
+
+// searchMethods are the candidates of the automatic choice and what it leaves out
+// because it seldom wins.
+func searchMethods() []calib.Method {
+	return append(calib.DefaultCandidates(), calib.Percentile(99.9999), calib.Percentile(99.995), calib.EMD)
+}
+
+// ground is what settings with the same equalisation share.
+type ground struct {
+	sim   *simulator
+	float *Detector
+	stats map[int]map[string]*calib.Statistics // by the number of pictures
+	plans map[Setting]*calib.Plan              // by admitted, weights and biases: all but the activations' scales
+}
+
+// searching is one search.
+type searching struct {
+	m       *Machine
+	d       *Detector
+	samples Samples
+	o       CalibrateOptions
+	base    *calib.Plan      // of calibration: which layers it took in
+	grounds map[bool]*ground // by equalisation
+}
+
+// searchTrials is how many simulations a search makes at most, and on how many pictures
+// all together.
+func searchTrials(settings int) (trials, images int) {
+	for _, r := range searchRounds {
+		trials += settings
+		images += settings * r.images
+		settings = min(settings, r.keep)
+	}
+	return trials, images
+}
+
+// searchable says whether a calibration leaves anything to search for.
+func (o CalibrateOptions) searchable() bool {
+	return (o.Method == AutoMethod || o.Method == "") && o.Grid == nil
+}
+
+// mostSettings is how many combinations there are where nothing is fixed.
+func mostSettings() int { return len(searchMethods()) * 2 * 2 * 2 * 2 * 2 }
+
+// searchSettings finds the setting with the least error. measure, if set, decides among
+// the finalists; higher is better.
+func (m *Machine) searchSettings(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions, base *calib.Plan,
+	measure func(*calib.Plan) (float64, error)) (*calib.Plan, *Search, error) {
+	start := time.Now()
+	s := &searching{m: m, d: d, samples: First(samples, o.Images), o: o, base: base, grounds: map[bool]*ground{}}
+	if err := s.prepare(ctx); err != nil {
+		return nil, nil, err
+	}
+	settings := s.settings()
+	found := &Search{Settings: len(settings)}
+	trials, _ := searchTrials(len(settings))
+	count := m.count("search settings", trials, "trials")
+	list := make([]Finalist, len(settings))
+	for i := range settings {
+		list[i].Setting = settings[i]
+	}
+	seen := 0
+	for _, round := range searchRounds {
+		images := min(round.images, s.samples.Len())
+		for i := range list {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			if images == seen { // there are no more pictures
+				break
+			}
+			f := &list[i]
+			var err error
+			if f.plan, err = s.plan(f.Setting); err != nil {
+				return nil, nil, err
+			}
+			errs, err := s.grounds[f.Equalise].sim.Error(ctx, f.plan, round.images)
+			if err != nil {
+				return nil, nil, fmt.Errorf("simulate the plan by %s: %w", f.Setting, err)
+			}
+			f.Score = calib.Score(errs)
+			count.add()
+		}
+		slices.SortStableFunc(list, func(a, b Finalist) int {
+			switch {
+			case a.Score < b.Score:
+				return -1
+			case a.Score > b.Score:
+				return 1
+			}
+			return 0
+		})
+		seen = images
+		found.Rounds = append(found.Rounds, SearchRound{Images: images, Settings: len(list), Best: list[0].Setting, Score: list[0].Score})
+		slog.Debug("search", "pictures", round.images, "settings", len(list), "best", list[0].Setting.String(), "error", list[0].Score)
+		list = distinct(list, round.keep)
+	}
+	best := &list[0]
+	if math.IsInf(best.Score, 1) {
+		return nil, nil, errors.New("search: every setting gave outputs that are not finite; check that the float model's outputs are")
+	}
+	if measure != nil {
+		count := m.count("measure finalists", len(list), "plans")
+		for i := range list {
+			v, err := measure(list[i].plan)
+			if err != nil {
+				return nil, nil, err
+			}
+			list[i].Metric = &v
+			count.add()
+			if v > *best.Metric {
+				best = &list[i]
+			}
+		}
+	}
+	found.Finalists, found.Chosen, found.Seconds = list, best.Setting, time.Since(start).Seconds()
+	best.plan.Method = "search: " + best.Setting.String()
+	var err error
+	found.nodeError, err = s.grounds[best.Equalise].sim.nodeErrors(ctx, best.plan)
+	return best.plan, found, err
+}
+
+// distinct keeps the first so many settings that differ in their scores: two that make
+// the same plan would take each other's place.
+func distinct(list []Finalist, keep int) []Finalist {
+	var kept []Finalist
+	for i, f := range list {
+		if len(kept) == keep {
+			break
+		}
+		if i > 0 && f.Score == list[i-1].Score {
+			continue
+		}
+		kept = append(kept, f)
+	}
+	return kept
+}
+
+// fewImages is the part of the pictures that is tried beside all of them, if it is at
+// least leastImages.
+const (
+	fewImages   = 4
+	leastImages = 8
+)
+
+// prepare observes the float model, equalised and not, on all pictures and on a part.
+func (s *searching) prepare(ctx context.Context) error {
+	for _, equalise := range []bool{false, true} {
+		if equalise && s.o.Equalise == EqualiseOff || !equalise && s.o.Equalise == EqualiseOn {
+			continue
+		}
+		float, list := s.d, []calib.Equalisation(nil)
+		if equalise {
+			o := s.o
+			o.Method = AutoMethod
+			var err error
+			if float, list, err = s.m.equalise(ctx, s.d, s.samples, o); err != nil {
+				return err
+			}
+			if len(list) == 0 && s.o.Equalise != EqualiseOn {
+				continue
+			}
+		}
+		g, err := s.ground(ctx, float, list)
+		if err != nil {
+			return err
+		}
+		s.grounds[equalise] = g
+	}
+	return nil
+}
+
+func (s *searching) ground(ctx context.Context, float *Detector, list []calib.Equalisation) (*ground, error) {
+	placed, err := s.o.place(float)
+	if err != nil {
+		return nil, err
+	}
+	placed.Equalised = list
+	g := &ground{float: float, stats: map[int]map[string]*calib.Statistics{}, plans: map[Setting]*calib.Plan{}}
+	g.sim = newSimulator(s.m, float, s.d, searchRounds[len(searchRounds)-1].images)
+	g.sim.tensors = tensorsOf(placed)
+	plans := map[bool]*calib.Plan{false: placed}
+	admitted, err := s.admitted(float, placed, &g.sim.tensors)
+	if err != nil {
+		return nil, err
+	}
+	if admitted != nil {
+		plans[true] = admitted
+	} else {
+		plans = map[bool]*calib.Plan{true: placed}
+	}
+	all := s.samples.Len()
+	for _, n := range []int{all, all / fewImages} {
+		if n >= leastImages && g.stats[n] == nil {
+			if g.stats[n], _, err = s.m.observe(ctx, float, First(s.samples, n), g.sim); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(g.stats) == 0 { // very few pictures
+		if g.stats[all], _, err = s.m.observe(ctx, float, s.samples, g.sim); err != nil {
+			return nil, err
+		}
+	}
+	for admitted, p := range plans {
+		for _, weights := range s.weights() {
+			for _, biases := range s.biases() {
+				q := p.Clone()
+				if err := q.AssignWeights(float.Model.Graph, weights); err != nil {
+					return nil, err
+				}
+				if s.o.PerTensor {
+					oneScale(q)
+				}
+				if biases {
+					if err := q.CorrectBiases(float.Model.Graph, g.sim.means); err != nil {
+						return nil, err
+					}
+				}
+				g.plans[Setting{Admitted: admitted, Weights: weights, Biases: biases}] = q
+			}
+		}
+	}
+	return g, nil
+}
+
+// admitted is the plan with the layers that calibration took in beyond placement; nil
+// where it took in none.
+func (s *searching) admitted(float *Detector, placed *calib.Plan, tensors *[]string) (*calib.Plan, error) {
+	before, now := placed.Layers(), s.base.Layers()
+	if !slices.ContainsFunc(now, func(n string) bool { return !slices.Contains(before, n) }) {
+		return nil, nil
+	}
+	o := s.o
+	o.Search.Wider = nil
+	if err := o.widen(float, placed, tensors); err != nil || len(o.Search.Wider) == 0 {
+		return nil, err
+	}
+	wide := o.Search.Wider[0]
+	q := wide.Plan.Clone()
+	for _, n := range wide.Layers {
+		if !slices.Contains(now, n) {
+			reason := calib.Skip{Node: n, Reason: "measured: it costs more than it saves"}
+			for _, k := range placed.Skipped {
+				if k.Node == n {
+					reason = k
+				}
+			}
+			q.Skip(n, reason.Op, reason.Reason)
+		}
+	}
+	return q, nil
+}
+
+func (s *searching) weights() []calib.Method {
+	if s.o.Weights != "" {
+		return []calib.Method{s.o.Weights}
+	}
+	if s.o.PerTensor {
+		return []calib.Method{calib.AbsMax}
+	}
+	return []calib.Method{calib.AbsMax, calib.MSE}
+}
+
+func (s *searching) biases() []bool {
+	if s.o.Biases {
+		return []bool{true}
+	}
+	return []bool{false, true}
+}
+
+// settings lists all combinations, in an order that is always the same.
+func (s *searching) settings() []Setting {
+	var list []Setting
+	for _, equalise := range []bool{false, true} {
+		g := s.grounds[equalise]
+		if g == nil {
+			continue
+		}
+		for _, images := range []int{s.samples.Len(), s.samples.Len() / fewImages} {
+			if g.stats[images] == nil {
+				continue
+			}
+			for _, admitted := range []bool{true, false} {
+				for _, weights := range s.weights() {
+					for _, biases := range s.biases() {
+						if g.plans[Setting{Admitted: admitted, Weights: weights, Biases: biases}] == nil {
+							continue
+						}
+						for _, method := range searchMethods() {
+							list = append(list, Setting{method, weights, biases, equalise, images, admitted})
+						}
+					}
+				}
+			}
+		}
+	}
+	return list
+}
+
+// plan is that of one setting.
+func (s *searching) plan(k Setting) (*calib.Plan, error) {
+	g := s.grounds[k.Equalise]
+	q := g.plans[Setting{Admitted: k.Admitted, Weights: k.Weights, Biases: k.Biases}].Clone()
+	return q, q.Assign(g.stats[k.Images], k.Method)
+}

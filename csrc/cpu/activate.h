@@ -18,6 +18,29 @@ inline void with_activation(const trtact_activation& a, const F& f) {
   fail("unknown activation " + std::to_string(a.kind));
 }
 
+// The same for what is fused with more than a plain loop: the functions that detectors
+// have in front of a quantiser have loops of their own, the others share one that
+// decides for each element.
+template <class F>
+inline void with_common_activation(const trtact_activation& a, const F& f) {
+  switch (a.kind) {
+    case TRTACT_ACT_NONE: return f(Identity{});
+    case TRTACT_ACT_RELU: return f(Relu{});
+    case TRTACT_ACT_LEAKY_RELU: return f(LeakyRelu{a.a});
+    case TRTACT_ACT_SIGMOID: return f(Sigmoid{});
+    case TRTACT_ACT_HARD_SIGMOID: return f(HardSigmoid{a.a, a.b});
+    case TRTACT_ACT_HARD_SWISH: return f(HardSwish{});
+    case TRTACT_ACT_SILU: return f(Silu{});
+    case TRTACT_ACT_CLIP: return f(Clip{a.a, a.b});
+    case TRTACT_ACT_MISH: return f(Mish{});
+  }
+  f(AnyActivation{a});
+}
+
+inline void require_activation(const trtact_activation& a) {
+  require(a.kind >= 0 && a.kind < TRTACT_ACT_COUNT, "unknown activation");
+}
+
 // y[i] = f(x[i]); padding lanes of the last channel block are set to zero.
 template <class F>
 inline void map_tensor(const View& v, const float* x, float* y, const F& f) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "../kernels/histogram.h"
 #include "../kernels/quantize.h"
@@ -25,6 +26,18 @@ void with_grid(const P& p, float scale, bool pass_outside, const F& f) {
     f(Grid<false>{scale, p.low, p.high, low, high});
 }
 
+// Calls f with the grid and the activation. Paddle's rounding is there to compare with:
+// its loops decide for each element which activation it is.
+template <class F>
+void with_grid_and_activation(const trtact_act_quantize& p, float scale, bool pass_outside, const F& f) {
+  with_grid(p, scale, pass_outside, [&](auto grid) {
+    if constexpr (grid.half_away)
+      f(grid, AnyActivation{p.act});
+    else
+      with_common_activation(p.act, [&](auto act) { f(grid, act); });
+  });
+}
+
 class ActQuantize : public Op {
  public:
   explicit ActQuantize(const Desc& d)
@@ -36,16 +49,14 @@ class ActQuantize : public Op {
       require(elements(d.in(2)) == 1, "act quantize: one clip value");
       clip_ = Input(d, 2);
     }
-    with_activation(p_.act, [](auto) {});
+    require_activation(p_.act);
   }
   void run(const Args& args) const override {
     const float* x = args.in[0];
     float *q = args.out[0], *y = with_y_ ? args.out[1] : nullptr;
     const float clip = p_.has_clip ? *clip_.of(args) : std::numeric_limits<float>::infinity();
-    with_grid(p_, *scale_.of(args), false, [&](auto grid) {
-      with_activation(p_.act, [&](auto f) {
-        each(x, q, y, f, [=](float a) TRTACT_INLINE { return grid(least(clip, greatest(-clip, a))); });
-      });
+    with_grid_and_activation(p_, *scale_.of(args), false, [&](auto grid, auto f) {
+      each(x, q, y, f, [=](float a) TRTACT_INLINE { return grid(least(clip, greatest(-clip, a))); });
     });
   }
 
@@ -87,33 +98,34 @@ class ActQuantizeBackward : public Op {
       require(elements(d.out(1)) == 1, "act quantize backward: dscale and dclip are one value");
       workspace_bytes = bytes_of_sums(pieces_of(view_));
     }
-    with_activation(p_.act, [](auto) {});
+    require_activation(p_.act);
   }
 
   void run(const Args& args) const override {
     const float* dy = p_.has_dy ? args.in[at_dy_] : nullptr;
-    with_grid(p_, *scale_.of(args), p_.pass_outside != 0, [&](auto grid) {
-      with_activation(p_.act, [&](auto f) {
-        // What reaches the activation's result a: term(a, g) = {da, what is summed}.
-        const auto loop = [&](auto term) {
-          if (dy)
-            pass(args, f, term, [=](int64_t i) TRTACT_INLINE { return dy[i]; });
-          else
-            pass(args, f, term, [](int64_t) TRTACT_INLINE { return 0.0f; });
+    with_grid_and_activation(p_, *scale_.of(args), p_.pass_outside != 0, [&](auto grid, auto f) {
+      // What reaches the activation's result a: term(a, g) = {da, what is summed}.
+      const auto loop = [&](auto summed, auto term) {
+        if (dy)
+          pass<summed>(args, f, term, [=](int64_t i) TRTACT_INLINE { return dy[i]; });
+        else
+          pass<summed>(args, f, term, [](int64_t) TRTACT_INLINE { return 0.0f; });
+      };
+      if (p_.has_clip) {
+        const float clip = *clip_.of(args);
+        const auto term = [=](float a, float g) TRTACT_INLINE {
+          const float passed = grid.passed(least(clip, greatest(-clip, a)), g);
+          const float inside = fabsf(a) > clip ? 0.0f : passed;
+          return Gradient{inside, copysignf(1.0f, a) * (passed - inside)};
         };
-        if (p_.has_clip) {
-          const float clip = *clip_.of(args);
-          loop([=](float a, float g) TRTACT_INLINE {
-            const float passed = grid.passed(least(clip, greatest(-clip, a)), g);
-            const float inside = fabsf(a) > clip ? 0.0f : passed;
-            return Gradient{inside, copysignf(1.0f, a) * (passed - inside)};
-          });
-        } else if (sum_) {
-          loop([=](float a, float g) TRTACT_INLINE { return Gradient{grid.passed(a, g), g * grid.step_derivative(a)}; });
-        } else {
-          loop([=](float a, float g) TRTACT_INLINE { return Gradient{grid.passed(a, g), 0.0f}; });
-        }
-      });
+        sum_ ? loop(std::true_type{}, term) : loop(std::false_type{}, term);
+      } else if (sum_) {
+        loop(std::true_type{}, [=](float a, float g) TRTACT_INLINE {
+          return Gradient{grid.passed(a, g), g * grid.step_derivative(a)};
+        });
+      } else {
+        loop(std::false_type{}, [=](float a, float g) TRTACT_INLINE { return Gradient{grid.passed(a, g), 0.0f}; });
+      }
     });
   }
 
@@ -122,7 +134,7 @@ class ActQuantizeBackward : public Op {
     float da, sum;
   };
 
-  template <class F, class T, class Y>
+  template <bool kSummed, class F, class T, class Y>
   void pass(const Args& args, const F& f, const T& term, const Y& other) const {
     const float *x = args.in[0], *dq = args.in[2];
     float* dx = args.out[0];
@@ -133,13 +145,13 @@ class ActQuantizeBackward : public Op {
       dx[i] = real ? slope : 0.0f;
       return real ? t.sum : 0.0f;
     };
-    if (!sum_) {
+    if constexpr (kSummed) {
+      const Two sum = sum_elements(view_, reinterpret_cast<Two*>(args.workspace),
+                                   [=](int64_t i, bool real) TRTACT_INLINE { return Two{one(i, real), 0}; });
+      args.out[1][0] = static_cast<float>(p_.has_clip ? sum.a : sum.a * p_.gradient_scale);
+    } else {
       each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE { one(i, real); });
-      return;
     }
-    const Two sum = sum_elements(view_, reinterpret_cast<Two*>(args.workspace),
-                                 [=](int64_t i, bool real) TRTACT_INLINE { return Two{one(i, real), 0}; });
-    args.out[1][0] = static_cast<float>(p_.has_clip ? sum.a : sum.a * p_.gradient_scale);
   }
 
   View view_;
@@ -263,7 +275,7 @@ class ObserveScale : public Op {
             "observe scale: outputs are a state of two values and one scale");
     require(p_.kind == TRTACT_MOVING_AVERAGE || p_.kind == TRTACT_RUNNING_MAXIMUM, "observe scale: unknown kind");
     require(p_.levels > 0 && p_.rate >= 0, "observe scale: levels must be positive, the rate not negative");
-    with_activation(p_.act, [](auto) {});
+    require_activation(p_.act);
     workspace_bytes = bytes_of_sums(pieces_of(view_));
   }
   void run(const Args& args) const override {
@@ -286,7 +298,7 @@ class ObserveScale : public Op {
     int32_t* part = reinterpret_cast<int32_t*>(args.workspace);
     const int64_t pieces = pieces_of(view_), stored = view_.stored();
     const int64_t size = view_.padded() ? view_.space * kBlock : kPiece;
-    with_activation(p_.act, [&](auto f) {
+    with_common_activation(p_.act, [&](auto f) {
       parallel(pieces, std::max<int64_t>(1, kGrain / size), [&](int64_t first, int64_t last) {
         for (int64_t p = first; p < last; p++) {
           const int64_t from = p * size, to = std::min(from + size, stored);

@@ -21,6 +21,7 @@ TRTACT_HD float round_half_away(float x) {
 // a type, so that no loop decides it for every element.
 template <bool kHalfAway>
 struct Grid {
+  static constexpr bool half_away = kHalfAway;
   float scale, low, high;
   // Where the straight-through estimator lets a gradient pass: by default what is
   // rounded into [low, high], as torch.fake_quantize has it.

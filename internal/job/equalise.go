@@ -37,15 +37,16 @@ func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o
 	if err != nil || o.Equalise == EqualiseOn {
 		return with, err
 	}
-	without, err := m.calibrate(ctx, d, d, nil, samples, o)
+	plain, err := m.calibrate(ctx, d, d, nil, without(samples, with.Bad), o)
 	if err != nil {
 		return nil, err
 	}
-	slog.Debug("equalisation", "tensors", len(list), "error with", with.score, "without", without.score)
-	if with.score < without.score {
+	slog.Debug("equalisation", "tensors", len(list), "error with", with.score, "without", plain.score)
+	if with.score < plain.score {
 		return with, nil
 	}
-	return without, nil
+	plain.Images, plain.Bad = with.Images, with.Bad
+	return plain, nil
 }
 
 // rangeImages is how many samples the ranges of channels are taken from: they only

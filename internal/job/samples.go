@@ -90,6 +90,33 @@ type firstSamples struct {
 
 func (f firstSamples) Len() int { return f.n }
 
+// without leaves out the samples that could not be read, for a second pass over
+// the others.
+func without(s Samples, bad []coco.BadImage) Samples {
+	if len(bad) == 0 {
+		return s
+	}
+	left := chosenSamples{Samples: s}
+	for i := range s.Len() {
+		name := s.Name(i)
+		if !slices.ContainsFunc(bad, func(b coco.BadImage) bool { return b.Path == name }) {
+			left.at = append(left.at, i)
+		}
+	}
+	return left
+}
+
+type chosenSamples struct {
+	Samples
+	at []int
+}
+
+func (c chosenSamples) Len() int          { return len(c.at) }
+func (c chosenSamples) Name(i int) string { return c.Samples.Name(c.at[i]) }
+func (c chosenSamples) Read(i int) (map[string]*onnx.Tensor, error) {
+	return c.Samples.Read(c.at[i])
+}
+
 // arrayFiles is the .npy or .npz files that a path stands for, by name; nil when
 // it stands for something else.
 func arrayFiles(path string) ([]string, error) {

@@ -153,16 +153,21 @@ func (r *Run) identity(workers, threads int) (string, error) {
 	o := r.Options
 	o.CacheBytes, o.CheckpointEvery = 0, 0 // these change nothing
 	o.Workers, o.Threads = workers, threads
+	// The text, as it is the same before it was written and after it was read.
+	plan, err := r.Plan.JSON()
+	if err != nil {
+		return "", err
+	}
 	facts, err := json.Marshal(struct {
-		Plan    any
 		Options Options
 		Metric  bool
 		Device  string
-	}{r.Plan, o, r.Evaluate != nil, r.Device.Version()})
+	}{o, r.Evaluate != nil, r.Device.Version()})
 	if err != nil {
 		return "", err
 	}
 	h.Write(model)
+	h.Write(plan)
 	h.Write(facts)
 	for i := range r.Samples.Len() {
 		fmt.Fprintf(h, "%q\n", filepath.Base(r.Samples.Name(i)))

@@ -11,7 +11,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # Given every time, so that what set-up has fetched since is seen.
 NATIVE_FLAGS = -DONEDNN_ROOT="$$ONEDNN_ROOT" -DTENSORRT_ROOT="$${TENSORRT_ROOT:-}" \
   -DTRTACT_TRT_RTX_INCLUDE="$${TRTACT_TRT_RTX_INCLUDE:-}" -DTRTACT_TRT_INCLUDE="$${TRTACT_TRT_INCLUDE:-}" \
-  -DTRTACT_CUDA_ROOT="$${TRTACT_CUDA_ROOT:-}"
+  -DTRTACT_CUDA_ROOT="$${TRTACT_CUDA_ROOT:-}" -DTRTACT_TRT_HEADERS="$${TRTACT_TRT_HEADERS:-}"
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6

@@ -21,6 +21,9 @@ fi
 if [ -d "$TRTACT_CACHE/tensorrt-11.4/include" ]; then
     export TRTACT_TRT_INCLUDE=${TRTACT_TRT_INCLUDE:-$TRTACT_CACHE/tensorrt-11.4/include}
 fi
+if [ -d "$TRTACT_CACHE/tensorrt-headers" ]; then # of older ones, for tests
+    export TRTACT_TRT_HEADERS=${TRTACT_TRT_HEADERS:-$TRTACT_CACHE/tensorrt-headers}
+fi
 if _cuda=$("$_root/scripts/setup/cuda.sh" --find); then
     export TRTACT_CUDA_ROOT=${TRTACT_CUDA_ROOT:-$_cuda}
 fi

@@ -7,7 +7,7 @@
 # Libraries: from Maven Central with the ordinary client (mvn), 340 MB to 1.1 GB to
 # fetch for each version, checked against the sha256 below and kept, core and parser
 # only, in $TRTACT_CACHE/tensorrt-check (1.6 GB for all). Headers come with no package:
-# TensorRT for RTX 1.7 and TensorRT 11.4 are there after set-up; others are taken from
+# TensorRT for RTX 1.3 to 1.7 and TensorRT 11.4 are there after set-up; others are taken from
 # $TRTACT_TRT_HEADERS, a folder of folders named 8.4, 8.6, 10.6, 11.1 and so on, each
 # with NvInfer.h and NvOnnxParser.h (TensorRT's open source repository has them in
 # include/, for 8.x the parser's is in onnx-tensorrt), and from $TENSORRT_ROOT/include.
@@ -68,24 +68,27 @@ number() {
 }
 
 shims="" # lines "VERSION FILE", without TensorRT for RTX
+seen=" "
 compile() {
-    local folder=$1 version family lib
+    local folder=$1 version family lib into
     version=$(number "$folder")
     family=trt${version%%.*}
     if grep -q MAJOR_RTX "$folder/NvInferVersion.h"; then family=rtx${version%%.*}; fi
+    if [[ $seen == *" $family-$version "* ]]; then return; fi
+    seen+="$family-$version "
     lib=$out/shims/$family-$version/libtrtact_trt_$family.so
-    if [ -e "$lib" ]; then return; fi
+    into=(-O1 -fPIC -shared -fvisibility=hidden -fvisibility-inlines-hidden -o "$lib" -Wl,-Bsymbolic -Wl,-z,now -Wl,--no-undefined)
+    if [[ $family == rtx* ]]; then into=(-fsyntax-only); fi # the one library there is of it, all tests open
     mkdir -p "$(dirname "$lib")"
-    nice "${CXX:-c++}" -std=c++17 -O1 -fPIC -shared -Wall -Wextra -Werror -Wno-deprecated-declarations \
-        -fvisibility=hidden -fvisibility-inlines-hidden -DTRTACT_TRT_FAMILY="\"$family\"" -Icsrc/include -Icsrc \
-        -isystem "$folder" -isystem csrc/tensorrt/cuda csrc/tensorrt/*.cpp -o "$lib" -ldl -lpthread \
-        -Wl,-Bsymbolic -Wl,-z,now -Wl,--no-undefined || fail "the shim does not compile against the headers in $folder"
+    "${CXX:-c++}" -std=c++17 -Wall -Wextra -Werror -Wno-deprecated-declarations -DTRTACT_TRT_FAMILY="\"$family\"" \
+        -Icsrc/include -Icsrc -isystem "$folder" -isystem csrc/tensorrt/cuda csrc/tensorrt/*.cpp "${into[@]}" -ldl -lpthread ||
+        fail "the shim does not compile against the headers in $folder"
     say "compiled against $family $version"
-    if [ "$family" != "rtx${version%%.*}" ]; then shims+="$version $lib"$'\n'; fi
+    if [[ $family == trt* ]]; then shims+="$version $lib"$'\n'; fi
 }
 
 for folder in "${TRTACT_TRT_RTX_INCLUDE:-}" ${TRTACT_TRT_INCLUDE:-} "${TENSORRT_ROOT:+$TENSORRT_ROOT/include}" \
-    "${TRTACT_TRT_HEADERS:+$TRTACT_TRT_HEADERS}"/*; do
+    "$TRTACT_CACHE"/tensorrt-headers/* "${TRTACT_TRT_HEADERS:+$TRTACT_TRT_HEADERS}"/*; do
     if [ -n "$folder" ] && [ -e "$folder/NvInferVersion.h" ]; then compile "$folder"; fi
 done
 

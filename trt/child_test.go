@@ -268,3 +268,13 @@ func TestRunChildRefusesGarbage(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, stderr.String())
 	}
 }
+
+// A program that does not hand over to RunChild would start itself without end.
+func TestChildStartsNoChild(t *testing.T) {
+	places := standIn(t)
+	t.Setenv(childVariable, "1")
+	_, err := Build(context.Background(), []byte("good"), BuildOptions{Places: places})
+	if err == nil || !strings.Contains(err.Error(), "does not call trt.RunChild") {
+		t.Errorf("build in a child: %v", err)
+	}
+}

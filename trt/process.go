@@ -177,12 +177,15 @@ func withLog(path string, f func(log string) error) error {
 	return err
 }
 
+// childVariable is set in the environment of a child, which starts none itself.
+const childVariable = "TRTACT_CHILD"
+
 // childCommand runs this program once more, in the folder dir.
 func childCommand(dir, loaderPath string, output *os.File) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", ChildCommand) // also when the file was replaced since
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+loaderPath)
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+loaderPath, childVariable+"=1")
 	cmd.Stdout, cmd.Stderr = output, output
 	// A group of its own, to be killed as one; and never left behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -196,7 +199,12 @@ func runChild(ctx context.Context, cmd *exec.Cmd, started func()) (*os.ProcessSt
 	// goroutine keeps its thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err := cmd.Start()
+	var err error
+	if os.Getenv(childVariable) != "" { // or a program without RunChild would start itself for ever
+		err = errors.New("this is one already, and its main function does not call trt.RunChild")
+	} else {
+		err = cmd.Start()
+	}
 	if started != nil {
 		started()
 	}

@@ -282,11 +282,16 @@ func TestEnginesWithoutDevice(t *testing.T) {
 	for _, args := range [][]string{
 		{"eval", engine, "--data", "labels.json", "--save", out}, {"detect", engine, dir, "-o", out},
 		{"run", engine, "-i", "images=" + x, "-o", out}, {"compare", engine, engine, "--data", dir},
+		{"run", engine, "-i", "images=none.npy", "-o", out}, // that the array is missing too matters less
 	} {
 		r := run(t, args...)
 		if r.code != fault.CodeNoDevice || r.out != "" || !strings.Contains(r.err, "NVIDIA") || strings.Count(r.err, "\n") != 1 {
 			t.Errorf("%v: exit %d, %q", args, r.code, r.err)
 		}
+	}
+	t.Setenv("TRTACT_STANDIN", "")
+	if r := run(t, "run", engine, "-i", "images=none.npy", "-o", out); r.code != fault.CodeBadInput || !strings.Contains(r.err, "none.npy") {
+		t.Errorf("without the array: exit %d, %q", r.code, r.err)
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("something was written")

@@ -4,7 +4,9 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,12 +74,12 @@ func (s *session) run(c *urfave.Context) error {
 	if err := needFile("model", model); err != nil {
 		return err
 	}
+	var err error
 	var options trt.SessionOptions
 	if isEngine(model) {
 		if len(c.StringSlice("tensor")) > 0 {
 			return usage("run", "--tensor is for ONNX models: the inner tensors of an engine cannot be read")
 		}
-		var err error
 		if options, err = s.sessionOptions("run", model, c.Bool("trust")); err != nil {
 			return err
 		}
@@ -85,26 +87,17 @@ func (s *session) run(c *urfave.Context) error {
 	if err := needOutputDir("run", "--output-dir", dir); err != nil {
 		return err
 	}
-	inputs := map[string]*npy.Array{}
-	for _, text := range assigned {
-		name, path, named := strings.Cut(text, "=")
-		if !named {
-			name, path = "", text
+	files, err := inputFiles(assigned)
+	if err != nil {
+		return err
+	}
+	inputs, err := readArrays(files)
+	if err != nil {
+		// An engine that cannot be run here is the first thing to know.
+		if refused := s.tryEngine(options); refused != nil {
+			return refused
 		}
-		if named && name == "" || path == "" {
-			return usage("run", "--input %q: expected NAME=FILE.npy", text)
-		}
-		if inputs[name] != nil {
-			return usage("run", "--input %q: the input %q was given before", text, name)
-		}
-		if err := needFile("input "+name, path); err != nil {
-			return err
-		}
-		a, err := npy.Read(path)
-		if err != nil {
-			return err
-		}
-		inputs[name] = a
+		return err
 	}
 	got, spent, err := s.runRaw(c, model, options, inputs)
 	if err != nil {
@@ -126,6 +119,53 @@ func (s *session) run(c *urfave.Context) error {
 		}
 		return s.table(t)
 	})
+}
+
+// inputFiles takes NAME=FILE apart; a lone file is that of the input "".
+func inputFiles(assigned []string) (map[string]string, error) {
+	files := map[string]string{}
+	for _, text := range assigned {
+		name, path, named := strings.Cut(text, "=")
+		if !named {
+			name, path = "", text
+		}
+		if named && name == "" || path == "" {
+			return nil, usage("run", "--input %q: expected NAME=FILE.npy", text)
+		}
+		if files[name] != "" {
+			return nil, usage("run", "--input %q: the input %q was given before", text, name)
+		}
+		files[name] = path
+	}
+	return files, nil
+}
+
+func readArrays(files map[string]string) (map[string]*npy.Array, error) {
+	arrays := map[string]*npy.Array{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := needFile("input "+name, files[name]); err != nil {
+			return nil, err
+		}
+		a, err := npy.Read(files[name])
+		if err != nil {
+			return nil, err
+		}
+		arrays[name] = a
+	}
+	return arrays, nil
+}
+
+// tryEngine is why the engine cannot be run here; nil where it can, or where
+// options name none.
+func (s *session) tryEngine(options trt.SessionOptions) error {
+	if options.Engine == "" {
+		return nil
+	}
+	loaded, err := trt.OpenSession(s.ctx, options)
+	if err != nil {
+		return s.engineError(options.Engine, err)
+	}
+	return loaded.Close()
 }
 
 // runRaw runs an engine, where options name one, or an ONNX model.

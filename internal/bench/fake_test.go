@@ -80,6 +80,7 @@ func threePrecisions(turn trt.TimeOptions) (*Report, []float64) {
 	r.Models[2].SetLayers([]trt.LayerTime{
 		{Name: "images reformat", Milliseconds: 0.011},
 		{Name: "model.0.conv", Nodes: []string{"/model.0/conv/Conv", "/model.0/act/Sigmoid", "/model.0/act/Mul"}, Milliseconds: 0.062},
+		{Name: "Reformatting CopyNode for Input Tensor 0 to /model.22/cv2.0/cv2.0.0/conv/Conv", Nodes: []string{"/model.22/cv2.0/cv2.0.0/conv/Conv"}, Milliseconds: 0.05},
 		{Name: "model.22", Nodes: []string{"/model.22/cv2.0/cv2.0.0/conv/Conv"}, Milliseconds: 0.040},
 		{Name: "{ForeignNode[a...b]}", Nodes: []string{"/model.22/dfl/Softmax", "/model.22/dfl/conv/Conv", "/model.22/Sub", "/model.22/Add_1"}, Milliseconds: 0.087},
 	})

@@ -177,7 +177,7 @@ func (m *Model) SetLayers(layers []trt.LayerTime) {
 	}
 	m.Layers = nil
 	for _, l := range layers {
-		layer := Layer{LayerTime: l}
+		layer := Layer{LayerTime: l, Reformat: reformats(l.Name)}
 		if total > 0 {
 			layer.Share = l.Milliseconds / total
 		}

@@ -58,7 +58,7 @@ func TestReportOfKnownDistributions(t *testing.T) {
 	if a := r.Models[0].Activity; a.Samples != 80 || *a.SM != (gpu.Range{Min: 1575, Median: 1590, Max: 1605}) || len(a.Slowed) != 1 || a.Slowed[0].Share != 0.25 || math.Abs(*a.MeanPower-148) > 0.01 {
 		t.Errorf("activity %+v", a)
 	}
-	if l := r.Models[2].Layers; l[0].Milliseconds != 0.087 || math.Abs(l[0].Share-0.435) > 1e-9 || l[3].Name != "images reformat" {
+	if l := r.Models[2].Layers; l[0].Milliseconds != 0.087 || math.Abs(l[0].Share-0.348) > 1e-9 || l[4].Name != "images reformat" || l[1].Reformat || !l[2].Reformat {
 		t.Errorf("layers %+v", l)
 	}
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"trtact/trt"
@@ -11,7 +12,14 @@ import (
 type Layer struct {
 	trt.LayerTime
 	Share float64 `json:"share"`
+	// Reformat: it computes nothing and only changes the layout or type in which
+	// its nodes get or give a tensor.
+	Reformat bool `json:"reformat,omitempty"`
 }
+
+// reformats says so of a layer by TensorRT's name for it, as in "Reformatting CopyNode
+// for Input Tensor 0 to conv1".
+func reformats(name string) bool { return strings.HasPrefix(name, "Reformatting CopyNode") }
 
 // function times a function.
 type function struct {

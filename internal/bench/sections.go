@@ -270,15 +270,34 @@ func (m *Model) layerTable(top int) section {
 	for _, l := range shown {
 		sum += l.Share
 		name := strings.Join(l.Nodes, " + ")
-		if name == "" {
+		switch {
+		case name == "":
 			name = l.Name + " (no node)"
+		case l.Reformat:
+			name = "reformat for " + name
 		}
 		s.rows = append(s.rows, []string{fmt.Sprintf("%.4f", l.Milliseconds), percent(l.Share), name})
 	}
+	var notes []string
 	if len(shown) < len(m.Layers) {
-		s.note = fmt.Sprintf("together %s of all layers' time", percent(sum))
+		notes = append(notes, fmt.Sprintf("together %s of all layers' time", percent(sum)))
 	}
+	if count, share := m.reformats(); count > 0 {
+		notes = append(notes, fmt.Sprintf("layers that only change a layout or type: %d, %s", count, percent(share)))
+	}
+	s.note = strings.Join(notes, "; ")
 	return s
+}
+
+// reformats counts the layers that compute nothing, with their share of the time.
+func (m *Model) reformats() (count int, share float64) {
+	for _, l := range m.Layers {
+		if l.Reformat {
+			count++
+			share += l.Share
+		}
+	}
+	return count, share
 }
 
 // precise is a time in milliseconds, to a microsecond below 10 ms.

@@ -11,10 +11,12 @@ package calib
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"sort"
 	"strconv"
@@ -27,7 +29,9 @@ import (
 
 // CacheHeader opens the caches that this program writes: TensorRT 8.4's entropy
 // calibrator, of which later versions read the caches too.
-const CacheHeader = "TRT-8401-EntropyCalibration2"
+const CacheHeader = cacheBegin + "8401-EntropyCalibration2"
+
+const cacheBegin = "TRT-"
 
 // Cache are the scales of tensors by name.
 type Cache map[string]float32
@@ -132,6 +136,67 @@ func (c Cache) write(w io.Writer, header string) error {
 	return b.Flush()
 }
 
+// IsCache says whether the file at path begins as a calibration cache does.
+func IsCache(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, len(cacheBegin))
+	_, err = io.ReadFull(f, head)
+	return err == nil && string(head) == cacheBegin
+}
+
+// LoadCache reads a cache file. What is wrong in it comes back as a
+// fault.BadInput error that names the file and the line.
+func LoadCache(path string) (Cache, error) {
+	data, err := readPlanFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := ParseCache(data)
+	if err != nil {
+		return nil, fault.BadInput(fmt.Errorf("read %s: %w", path, err))
+	}
+	return c, nil
+}
+
+// FromCache is the Method of a plan with a cache's scales.
+const FromCache = "calibration cache"
+
+// Adopt gives every site the scale that c has for its tensor, and a group the
+// largest of its tensors'. What would read a tensor without one stays float, and so
+// says the plan. g is the graph that p was placed on. None at all is fault.BadInput.
+func (p *Plan) Adopt(c Cache, g *onnx.Graph) error {
+	ops := map[string]string{}
+	for _, n := range g.Nodes {
+		ops[n.Name] = n.Op
+	}
+	var without []string
+	for _, u := range p.units() {
+		scale := float32(0)
+		for _, i := range u.sites {
+			scale = max(scale, c[p.Sites[i].Tensor])
+		}
+		for _, i := range u.sites {
+			s := &p.Sites[i]
+			s.Scale, s.AbsMax, s.Method = scale, scale*QMax, FromCache
+			if scale == 0 {
+				without = append(without, s.Consumers...)
+			}
+		}
+	}
+	for _, node := range without {
+		p.Skip(node, ops[node], "no scale for its input: the calibration cache does not name the tensor")
+	}
+	p.Method = FromCache
+	if len(p.Sites) == 0 {
+		return fault.BadInput(errors.New("the calibration cache has no scale for any tensor that can be quantised: it is another model's"))
+	}
+	return nil
+}
+
 // ParseCache reads a cache that TensorRT or this program wrote. Errors are
 // fault.BadInput and name the line.
 func ParseCache(data []byte) (Cache, error) {
@@ -144,7 +209,7 @@ func ParseCache(data []byte) (Cache, error) {
 		number++
 		line := strings.TrimRight(string(text), "\r\n")
 		if number == 1 {
-			if !strings.HasPrefix(line, "TRT-") || !strings.Contains(line, "Calibration") {
+			if !strings.HasPrefix(line, cacheBegin) || !strings.Contains(line, "Calibration") {
 				return nil, bad(number, "%.60q is no header such as %s", line, CacheHeader)
 			}
 			continue

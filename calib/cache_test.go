@@ -76,3 +76,53 @@ func TestPlanCache(t *testing.T) {
 		t.Error("a plan without scales makes a cache")
 	}
 }
+
+// TestAdopt: a group gets its largest scale, and what reads a tensor that the cache does
+// not name leaves the plan.
+func TestAdopt(t *testing.T) {
+	s := newSketch(t, 1, 16, 8, 8)
+	s.conv("c1", "x", 16, 16, 3, 1)
+	p := &Plan{Version: PlanVersion, Groups: []Group{{ID: 1, Tensors: []string{"a", "b"}}}, Sites: []Site{
+		{Tensor: "x", Consumers: []string{"c1"}}, {Tensor: "a", Group: 1, Consumers: []string{"c2"}},
+		{Tensor: "b", Group: 1, Consumers: []string{"c3"}}, {Tensor: "y", Consumers: []string{"c4"}}}}
+	if err := p.Adopt(Cache{"a": 0.25, "b": 0.5, "y": 2}, s.m.Graph); err != nil {
+		t.Fatal(err)
+	}
+	scales := map[string]float32{}
+	for _, s := range p.Sites {
+		scales[s.Tensor] = s.Scale
+	}
+	if want := map[string]float32{"a": 0.5, "b": 0.5, "y": 2}; !maps.Equal(scales, want) {
+		t.Errorf("scales %v, want %v", scales, want)
+	}
+	if len(p.Skipped) != 1 || p.Skipped[0].Node != "c1" || p.Skipped[0].Op != "Conv" || p.Method != FromCache {
+		t.Errorf("skipped %+v, method %q", p.Skipped, p.Method)
+	}
+	if err := p.Adopt(Cache{"z": 1}, s.m.Graph); fault.Code(err) != fault.CodeBadInput {
+		t.Errorf("a cache of another model: %v", err)
+	}
+}
+
+func TestLoadCache(t *testing.T) {
+	dir := t.TempDir()
+	good, bad, other := filepath.Join(dir, "good"), filepath.Join(dir, "bad"), filepath.Join(dir, "other")
+	if err := (Cache{"x": 0.5}).Save(good); err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{bad: CacheHeader + "\nx\n", other: `{"version": 1}`} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]bool{good: true, bad: true, other: false, filepath.Join(dir, "none"): false} {
+		if got := IsCache(path); got != want {
+			t.Errorf("%s is a cache: %v", path, got)
+		}
+	}
+	if c, err := LoadCache(good); err != nil || !maps.Equal(c, Cache{"x": 0.5}) {
+		t.Errorf("%v, %v", c, err)
+	}
+	if _, err := LoadCache(bad); fault.Code(err) != fault.CodeBadInput || !strings.Contains(err.Error(), "bad: ") || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("%v", err)
+	}
+}

@@ -129,6 +129,18 @@ type BiasCorrection struct {
 // LoadPlan reads a plan file. What is wrong in it comes back as a
 // fault.BadInput error that names the file and the entry.
 func LoadPlan(path string) (*Plan, error) {
+	data, err := readPlanFile(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := ParsePlan(data)
+	if err != nil {
+		return nil, fault.BadInput(fmt.Errorf("read plan %s: %w", path, err))
+	}
+	return p, nil
+}
+
+func readPlanFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fault.BadInput(fmt.Errorf("read plan: %w", err))
@@ -141,11 +153,7 @@ func LoadPlan(path string) (*Plan, error) {
 	if len(data) > maxPlanBytes {
 		return nil, fault.BadInput(fmt.Errorf("read plan %s: larger than %d MiB, which no plan is; give the .plan.json that calibrate wrote", path, maxPlanBytes>>20))
 	}
-	p, err := ParsePlan(data)
-	if err != nil {
-		return nil, fault.BadInput(fmt.Errorf("read plan %s: %w", path, err))
-	}
-	return p, nil
+	return data, nil
 }
 
 // ParsePlan reads a plan from JSON and validates it.

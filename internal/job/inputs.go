@@ -14,6 +14,7 @@ import (
 type inputs struct {
 	val     *coco.Dataset
 	plan    *calib.Plan
+	cache   calib.Cache // that plan's scales are from
 	samples Samples
 	sources *coco.Dataset // the files that samples come from
 }
@@ -33,11 +34,8 @@ func (o BuildOptions) open(d *Detector) (in inputs, err error) {
 		return in, err
 	}
 	if o.Plan != "" {
-		if in.plan, err = calib.LoadPlan(o.Plan); err != nil {
+		if err := in.openPlan(o, d); err != nil {
 			return in, err
-		}
-		if in.plan.Model.SHA256 != "" && in.plan.Model.SHA256 != d.Source.SHA256 {
-			return in, fault.BadInput(fmt.Errorf("plan %s was made for another model file than %s: make it again with calibrate", o.Plan, o.Model))
 		}
 	}
 	// With a plan, pictures are for training alone.
@@ -45,6 +43,33 @@ func (o BuildOptions) open(d *Detector) (in inputs, err error) {
 		err = in.openSamples(o, d)
 	}
 	return in, err
+}
+
+// openPlan reads the plan, or a calibration cache: its scales go to what would be
+// quantised by calibrating.
+func (in *inputs) openPlan(o BuildOptions, d *Detector) (err error) {
+	if calib.IsCache(o.Plan) {
+		if in.cache, err = calib.LoadCache(o.Plan); err != nil {
+			return err
+		}
+		if in.plan, err = o.Calibrate.place(d); err != nil {
+			return err
+		}
+		if err = in.plan.AssignWeights(d.Model.Graph, calib.AbsMax); err != nil {
+			return err
+		}
+		if err = in.plan.Adopt(in.cache, d.Model.Graph); err != nil {
+			return fmt.Errorf("%s for %s: %w", o.Plan, o.Model, err)
+		}
+		return nil
+	}
+	if in.plan, err = calib.LoadPlan(o.Plan); err != nil {
+		return err
+	}
+	if in.plan.Model.SHA256 != "" && in.plan.Model.SHA256 != d.Source.SHA256 {
+		return fault.BadInput(fmt.Errorf("plan %s was made for another model file than %s: make it again with calibrate", o.Plan, o.Model))
+	}
+	return nil
 }
 
 func (in *inputs) openSamples(o BuildOptions, d *Detector) error {

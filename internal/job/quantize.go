@@ -133,6 +133,9 @@ func (b *building) write(c *candidate) (*Detector, error) {
 	o, r := b.o, b.r
 	r.Quantization.describe(b.single.Model, c.plan)
 	r.ranges = map[string]float32{}
+	for tensor, scale := range b.in.cache {
+		r.ranges[tensor] = scale * calib.QMax
+	}
 	for _, site := range c.plan.Sites {
 		r.ranges[site.Tensor] = site.AbsMax
 	}

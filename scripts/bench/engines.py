@@ -1,5 +1,5 @@
 """Every model of TRTACT_DATA built by TensorRT for RTX in float, FP16, INT8 and
-INT8+FP16, for each of two targets: one Markdown table, for docs/results.md.
+INT8+FP16, each as one engine for two targets: a Markdown table, for docs/results.md.
 
     engines.py [--targets sm_86,sm_89] [--program build/trtact] [--json FILE] [MODEL...]
 
@@ -29,6 +29,10 @@ def kinds(layers):
     return ", ".join(f"{n} {kind}" for kind, n in sorted(count.items(), key=lambda item: -item[1]))
 
 
+def weight_bytes(layer):
+    return layer.get("weights", 0) * {"fp32": 4, "fp16": 2, "int8": 1}.get(layer.get("weight_type"), 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", default="sm_86,sm_89")
@@ -40,40 +44,35 @@ def main():
     models = args.models or sorted(glob.glob(os.path.join(data, "models", "*.onnx")))
     if not models:
         sys.exit("engines: no models: set TRTACT_DATA, or name them")
-    targets = args.targets.split(",")
     rows = []
-    print("| model | form | layers with weights, by type | INT8 convolutions | " +
-          " | ".join(f"engine {t} | build" for t in targets) + " |")
-    print("|---|---|---|---|" + "---|" * 2 * len(targets))
+    print(f"For {args.targets}:\n")
+    print("| model | form | layers with weights, by type | INT8 convolutions | weights | engine | build |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
             name = os.path.splitext(os.path.basename(model))[0]
             plan = os.path.join(folder, name + ".plan.json")
             for form, flags in FORMS.items():
-                cells, first = [], None
-                for target in targets:
-                    engine = os.path.join(folder, f"{name}.{form}.{target}.engine")
-                    extra = list(flags)
-                    if "--int8" in flags:
-                        if os.path.exists(plan):
-                            extra += ["--plan", plan]
-                        else:
-                            extra += ["--data", os.path.join(data, "coco", "train.txt"), "--calib-images", "8",
-                                      "--method", "absmax", "--equalise", "off"]
-                        extra += ["--qat", "off"]
-                    result = build(args.program, model, engine, "--target", target, *extra)
-                    if "--int8" in flags and not os.path.exists(plan):
-                        os.rename(result["files"]["plan"], plan)
-                    e = result["engine"]
-                    first = first or e
-                    if (e["layers"], e.get("convolutions")) != (first["layers"], first.get("convolutions")):
-                        sys.exit(f"engines: {name} {form}: the targets differ")
-                    cells += [f"{e['engine']['bytes'] / 1e6:.1f} MB", f"{e['build_seconds']:.1f} s"]
-                    rows.append({"model": name, "form": form, "target": target, "bytes": e["engine"]["bytes"],
-                                 "seconds": e["build_seconds"], "convolutions": e.get("convolutions"), "layers": kinds(e["layers"])})
-                c = first.get("convolutions")
-                print(f"| {name} | {form} | {kinds(first['layers'])} | " +
-                      (f"{c['int8']} of {c['all']}" if c else "?") + " | " + " | ".join(cells) + " |", flush=True)
+                extra = list(flags)
+                if "--int8" in flags:
+                    extra += ["--qat", "off"]
+                    if os.path.exists(plan):
+                        extra += ["--plan", plan]
+                    else:
+                        extra += ["--data", os.path.join(data, "coco", "train.txt"), "--calib-images", "8",
+                                  "--method", "absmax", "--equalise", "off"]
+                engine = os.path.join(folder, f"{name}.{form}.engine")
+                result = build(args.program, model, engine, "--target", args.targets, *extra)
+                if "--int8" in flags and not os.path.exists(plan):
+                    os.rename(result["files"]["plan"], plan)
+                e = result["engine"]
+                c = e.get("convolutions")
+                row = {"model": name, "form": form, "targets": args.targets, "bytes": e["engine"]["bytes"],
+                       "weight_bytes": sum(weight_bytes(layer) for layer in e["layers"]),
+                       "seconds": e["build_seconds"], "convolutions": c, "layers": kinds(e["layers"])}
+                rows.append(row)
+                print(f"| {name} | {form} | {row['layers']} | " + (f"{c['int8']} of {c['all']}" if c else "?") +
+                      f" | {row['weight_bytes'] / 1e6:.2f} MB | {row['bytes'] / 1e6:.1f} MB | {row['seconds']:.1f} s |", flush=True)
     if args.json:
         with open(args.json, "w") as out:
             json.dump(rows, out, indent=1)

@@ -252,8 +252,8 @@ func (s *session) writeBuild(r *job.Result) error {
 	head.Add("time", laps(r.Seconds))
 	if r.PeakRSS > 0 {
 		text := report.Bytes(r.PeakRSS) + " at most"
-		if r.Engine != nil {
-			text += ", besides what TensorRT took"
+		if e := r.Engine; e != nil && e.BuildPeakRSS > 0 {
+			text += ", and " + report.Bytes(e.BuildPeakRSS) + " for TensorRT"
 		}
 		head.Add("memory", text)
 	}

@@ -58,6 +58,8 @@ type Artifact struct {
 	// Layers is the network as TensorRT's parser read it, before fusion.
 	Layers       []Layer `json:"layers,omitempty"`
 	BuildSeconds float64 `json:"build_seconds"`
+	// BuildPeakRSS is the most memory, in bytes, that the process had in which TensorRT built it.
+	BuildPeakRSS int64 `json:"build_peak_rss,omitempty"`
 	// Inspection is TensorRT's own account of the built engine (JSON), where
 	// the machine could load it; InspectionProblem says why it could not.
 	Inspection        json.RawMessage `json:"inspection,omitempty"`

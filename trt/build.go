@@ -87,6 +87,7 @@ func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions)
 		Outputs:           a.Outputs,
 		Layers:            a.Layers,
 		BuildSeconds:      a.Seconds,
+		BuildPeakRSS:      a.PeakRSS,
 		Inspection:        a.Inspection,
 		InspectionProblem: a.InspectionProblem,
 		DroppedTargets:    dropped,

@@ -11,6 +11,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"trtact/internal/rss"
 )
 
 // RunChild is the whole life of a child process: the program's main function
@@ -107,7 +109,11 @@ func build(library *library, r request, a *answer) error {
 			return err
 		}
 	}
-	return os.WriteFile(r.Engine, built.data(), 0o600)
+	if err := os.WriteFile(r.Engine, built.data(), 0o600); err != nil {
+		return err
+	}
+	a.PeakRSS = rss.Peak()
+	return nil
 }
 
 // readTimings is the timing cache at path, empty when there is none yet.

@@ -56,6 +56,7 @@ type answer struct {
 	Outputs           []Tensor        `json:"outputs,omitempty"`
 	Layers            []Layer         `json:"layers,omitempty"`
 	Seconds           float64         `json:"seconds,omitempty"`
+	PeakRSS           int64           `json:"peak_rss,omitempty"` // bytes, of the child
 	Inspection        json.RawMessage `json:"inspection,omitempty"`
 	InspectionProblem string          `json:"inspection_problem,omitempty"`
 

@@ -97,6 +97,7 @@ type result struct {
 		Backend, Version, Precision string
 		Targets                     []string
 		Layers                      []json.RawMessage
+		BuildPeakRSS                int64 `json:"build_peak_rss"`
 	}
 	Seconds map[string]float64
 	PeakRSS int64 `json:"peak_rss"`
@@ -230,6 +231,8 @@ func checkResult(t *testing.T, r result, built bool) {
 		t.Errorf("engine %+v of %d bytes, float %d bytes", e, s.Engine, s.EngineFloat)
 	} else if e.Backend == "rtx" && len(e.Targets) == 0 {
 		t.Error("the engine is for no GPU")
+	} else if e.BuildPeakRSS < 20<<20 || e.BuildPeakRSS > 4<<30 {
+		t.Errorf("TensorRT's peak of memory %d bytes", e.BuildPeakRSS)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"trtact/calib"
 	"trtact/internal/fault"
 	"trtact/internal/roofline"
+	"trtact/internal/rss"
 	"trtact/trt"
 )
 
@@ -117,7 +118,7 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 			return nil, missing
 		}
 	}
-	b.r.PeakRSS = peakRSS()
+	b.r.PeakRSS = rss.Peak()
 	if err := b.writeReport(ctx, started); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"trtact/internal/atomicfile"
 	"trtact/internal/page"
 	"trtact/internal/report"
+	"trtact/internal/rss"
 )
 
 // reportSamples is on how many pictures a build tests layers at most: the report shows
@@ -74,7 +75,7 @@ func (b *building) writeReport(ctx context.Context, started time.Time) error {
 		}
 		slog.Warn("the report has no times of the engine: " + err.Error())
 	}
-	b.r.PeakRSS = peakRSS()
+	b.r.PeakRSS = rss.Peak()
 	b.r.lap("report", since)
 	b.r.lap("total", started)
 	path := b.o.reportPath()
@@ -337,7 +338,11 @@ func (r buildReport) run() []page.Block {
 		add("plan", p.From)
 	}
 	if r.PeakRSS > 0 {
-		add("memory", report.Bytes(r.PeakRSS)+" at most")
+		text := report.Bytes(r.PeakRSS) + " at most"
+		if e := r.Engine; e != nil && e.BuildPeakRSS > 0 {
+			text += ", and " + report.Bytes(e.BuildPeakRSS) + " for TensorRT"
+		}
+		add("memory", text)
 	}
 	for _, f := range []struct{ what, path string }{{"engine", r.Files.Engine}, {"float engine", r.Files.FloatEngine}, {"Q/DQ model", r.Files.ONNX}, {"plan file", r.Files.Plan}} {
 		if f.path != "" {

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"trtact/calib"
@@ -43,7 +41,7 @@ type Result struct {
 	Half    *half.Report       `json:"half,omitempty"`
 	Files   Files              `json:"files"`
 	Seconds map[string]float64 `json:"seconds"`
-	PeakRSS int64              `json:"peak_rss"` // bytes, of this process: TensorRT builds in another
+	PeakRSS int64              `json:"peak_rss"` // bytes, of this process: TensorRT builds in another (Engine.BuildPeakRSS)
 
 	data   string             // what it was calibrated on
 	ranges map[string]float32 // largest magnitudes seen in calibration, by tensor
@@ -233,22 +231,4 @@ func fileSize(path string) int64 {
 		return 0
 	}
 	return info.Size()
-}
-
-// peakRSS is the most memory this process has had, in bytes; 0 where the system
-// does not tell.
-func peakRSS() int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for _, line := range strings.Split(string(status), "\n") {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			if err == nil {
-				return kib * 1024
-			}
-		}
-	}
-	return 0
 }

@@ -2,12 +2,14 @@
 writes it as its family's exporter would; scripts/zoo.sh siblings runs it.
 
 Most epochs see the pictures at half the size, where a step costs a quarter; the
-last ones at the size of the exported network. One process, a fixed seed.
+last ones at the size of the exported network. One process, a fixed seed. Every
+hundred steps the state is written, so that a run that was killed goes on from there.
 """
 
 import argparse
 import copy
 import math
+import os
 import pathlib
 import random
 import sys
@@ -46,8 +48,33 @@ def halved(pictures, boxes):
     return small, [torch.cat([b[:, :1], b[:, 1:] / 2], 1) for b in boxes]
 
 
-def train(model, pictures, boxes, half, full, batch, peak):
-    """The moving average of the model over half + full epochs."""
+class Checkpoint:
+    """What a training consists of besides its data, kept in a file."""
+
+    def __init__(self, path, recipe, model, average, optimiser):
+        self.path, self.recipe, self.parts = path, recipe, {"model": model, "average": average, "optimiser": optimiser}
+
+    def save(self, step, order):
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"recipe": self.recipe, "step": step, "order": order, "random": (torch.get_rng_state(), random.getstate())}
+        torch.save(state, f"{self.path}.new")
+        os.replace(f"{self.path}.new", self.path)
+
+    def load(self):
+        """The step to go on from and the order of the pictures in its epoch: 0 without a file, or with one of another recipe."""
+        state = torch.load(self.path, weights_only=True) if self.path.exists() else {}
+        if state.get("recipe") != self.recipe:
+            return 0, None
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"][0])
+        random.setstate(state["random"][1])
+        return state["step"], state["order"]
+
+
+def train(model, pictures, boxes, args):
+    """The moving average of the model over all epochs."""
+    half, full, batch, peak = args.half, args.full, args.batch, args.rate
     average = copy.deepcopy(model).eval()
     decay = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -55,13 +82,15 @@ def train(model, pictures, boxes, half, full, batch, peak):
         [{"params": decay, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=peak)
     each = len(pictures) // batch
     steps = (half + full) * each
+    kept = Checkpoint(pathlib.Path(f"{args.out}.part"), [args.family, args.start, half, full, batch, peak, args.seed], model, average, optimiser)
     start, smooth = time.time(), None
-    data = halved(pictures, boxes) if half else (pictures, boxes)
-    for step in range(steps):
+    first, order = kept.load()
+    data = halved(pictures, boxes) if first < half * each else (pictures, boxes)
+    for step in range(first, steps):
         if step % each == 0:
             order = torch.randperm(len(pictures))
-            if step >= half * each:
-                data = pictures, boxes
+        if step == half * each:
+            data = pictures, boxes
         for group in optimiser.param_groups:
             group["lr"] = rate_of(step, steps, peak)
         at = step % each * batch
@@ -78,6 +107,7 @@ def train(model, pictures, boxes, half, full, batch, peak):
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if (step + 1) % 100 == 0 or step + 1 == steps:
             print(f"step {step + 1}/{steps} loss {smooth:.3f} {time.time() - start:.0f} s", flush=True)
+            kept.save(step + 1, order)
     return average
 
 
@@ -103,7 +133,8 @@ def main():
         model.load_state_dict(torch.load(args.start, weights_only=True))
     pictures, boxes = load(args.pictures, SIZE, stretched=hasattr(model, "mean"))
     print(f"{args.family}: {sum(p.numel() for p in model.parameters())} parameters, {len(pictures)} pictures", flush=True)
-    torch.save(train(model, pictures, boxes, args.half, args.full, args.batch, args.rate).state_dict(), args.out)
+    torch.save(train(model, pictures, boxes, args).state_dict(), args.out)
+    pathlib.Path(f"{args.out}.part").unlink()
 
 
 if __name__ == "__main__":

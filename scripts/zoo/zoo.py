@@ -7,6 +7,7 @@
 """
 
 import argparse
+import dataclasses
 import pathlib
 
 import torch
@@ -44,7 +45,8 @@ def models(folder, wanted):
 
 def layouts(folder, wanted):
     """File names say everything: family, layout, operator set, s(tatic) or d(ynamic) batch."""
-    thin = {**SIBLINGS, "yolov6-dfl": MODELS["yolov6m"], "yolov8": MODELS["yolov8n"], "yolox": MODELS["yolox-s"]}
+    bins = dataclasses.replace(SIBLINGS["yolov6"], options=MODELS["yolov6m"].options)
+    thin = {**SIBLINGS, "yolov6-dfl": bins, "yolov8": MODELS["yolov8n"], "yolox": MODELS["yolox-s"]}
     for name in wanted or thin:
         entry = thin[name]
         torch.manual_seed(1)

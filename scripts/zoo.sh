@@ -5,17 +5,19 @@
 #   scripts/zoo.sh models [NAME...]     networks of full size, random weights, at 640 -> $TRTACT_CACHE/zoo
 #   scripts/zoo.sh layouts [FAMILY...]  thin networks in every form their exporters write -> $TRTACT_CACHE/zoo/layouts
 #   scripts/zoo.sh siblings [FAMILY...] train the small siblings -> examples/zoo
+#   scripts/zoo.sh figures siblings [FAMILY...]   what the built program makes of them, as tables
+#   scripts/zoo.sh figures models [NAME...]
 #   scripts/zoo.sh peers MODEL...       their mAP in onnxruntime and OpenVINO (another environment, 200 MB)
 #
-# PyTorch lives in an environment of its own (scripts/setup/torch.sh, 6 GB); using
-# trtact needs none of this.
+# PyTorch lives in an environment of its own (scripts/setup/torch.sh, 6 GB); figures, peers
+# and using trtact need none of it.
 STEP=zoo
 . "$(dirname "$0")/setup/common.sh"
 . "$ROOT_DIR/scripts/env.sh"
 cd "$ROOT_DIR"
 
 export TORCH_CPP_LOG_LEVEL=ERROR PYTHONDONTWRITEBYTECODE=1
-[ "${1:-}" = peers ] || python=$(scripts/setup/torch.sh)
+case ${1:-} in figures | peers) ;; *) python=$(scripts/setup/torch.sh) ;; esac
 zoo=$TRTACT_CACHE/zoo
 pictures=$TRTACT_CACHE/shapes
 run() { nice -n 10 "$python" "scripts/zoo/$@"; }
@@ -63,6 +65,10 @@ siblings)
         run zoo.py sibling "$family" "$zoo/$family.pt" "examples/zoo/$family.onnx"
     done
     ;;
+figures)
+    make_pictures
+    nice -n 10 python3 scripts/zoo/figures.py "$@" --calib examples/shapes/calib --val "$pictures/val" --models "$zoo" --work "$zoo/figures"
+    ;;
 peers)
     make_pictures
     peers=$TRTACT_CACHE/openvino
@@ -74,7 +80,7 @@ peers)
     nice -n 10 "$peers/bin/python" scripts/zoo/peers.py "$@" --val "$pictures/val"
     ;;
 *)
-    echo "zoo: unknown command $command: want count, models, layouts, siblings or peers" >&2
+    echo "zoo: unknown command $command: want count, models, layouts, siblings, figures or peers" >&2
     exit 2
     ;;
 esac

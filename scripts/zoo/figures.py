@@ -1,8 +1,8 @@
 """The figures of docs/results.md, section "The four families": runs the built program
 and prints what its result.json says, as tables. Needs Python alone.
 
-    figures.py siblings --calib DIR --val DIR --work DIR [FAMILY...]
-    figures.py models   --calib DIR --models DIR --work DIR [NAME...]
+    figures.py siblings [FAMILY...] --calib DIR --val DIR --work DIR
+    figures.py models   [NAME...] --calib DIR --models DIR --work DIR
 """
 
 import argparse
@@ -76,6 +76,8 @@ def models(args):
          "memory", "TensorRT", "step")
     for name in args.names or NAMES:
         model, out = args.models / f"{name}.onnx", args.work / name
+        if not model.exists():
+            raise SystemExit(f"figures: {model} is not there: scripts/zoo.sh models {name} makes it")
         # By a plan and without pictures: a report on what INT8 costs which layer says nothing here.
         plan = trtact("calibrate", model, "--data", pictures, *PLAIN, "-o", f"{out}.onnx")["files"]["plan"]
         r = build(model, out, "--plan", plan, "--float-engine")
@@ -94,7 +96,7 @@ def main():
     args.add_argument("--val", type=pathlib.Path, help="the same, to measure on")
     args.add_argument("--models", type=pathlib.Path, help="folder of zoo.py models")
     args.add_argument("--work", type=pathlib.Path, required=True, help="folder for what is built")
-    args.add_argument("--steps", type=int, default=400)
+    args.add_argument("--steps", type=int, default=300)
     args = args.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     (siblings if args.table == "siblings" else models)(args)

@@ -16,7 +16,7 @@ NATIVE_FLAGS = -DONEDNN_ROOT="$$ONEDNN_ROOT" -DTENSORRT_ROOT="$${TENSORRT_ROOT:-
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
 
-.PHONY: help setup setup-cuda setup-test build native go demo test test-gpu check-tensorrt bench bench-gpu references accuracy \
+.PHONY: help setup setup-cuda setup-test build native go demo test test-gpu check-tensorrt bench bench-gpu references accuracy ladder \
         zoo lint fuzz docs update-snapshots generate sanitize install clean
 
 help: ## this list
@@ -66,6 +66,9 @@ bench-gpu: setup native go ## time every model in all precisions, as tables; ski
 
 accuracy: setup-test native go ## mAP of float, PTQ and the peers' PTQ on COCO images
 	@scripts/accuracy.sh
+
+ladder: setup-test native go ## what every rung of the ladder reaches on the detectors of TRTACT_DATA, beside the peers
+	@scripts/ladder.sh
 
 lint: ## gofmt, go vet, staticcheck
 	@$(ENV) test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go run $(STATICCHECK) ./...

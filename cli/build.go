@@ -66,7 +66,7 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 			&urfave.StringFlag{Name: "report", Category: flagsCalibration, Usage: "`DIR` for report.html and result.json (default: OUT.report.html and OUT.result.json by the engine)"},
 			&urfave.StringFlag{Name: "config", Category: flagsTraining, Usage: "`FILE` with a configuration (see compress); flags win"},
 			&urfave.StringFlag{Name: "qat", Category: flagsTraining, Value: string(job.DistilAuto), Usage: "`WHEN` to train the quantised model: auto, on, off; auto when it loses more than --max-drop without"},
-			&urfave.Float64Flag{Name: "max-drop", Category: flagsTraining, Usage: fmt.Sprintf("`LOSS` that is allowed, beyond which it is trained and then the worst layers stay float: points of mAP with --val (default: %g), else percent of error at the nodes, for training alone (default: %g)", job.DefaultMaxDrop, job.DefaultMaxNodeError)},
+			&urfave.Float64Flag{Name: "max-drop", Category: flagsTraining, Usage: fmt.Sprintf("`LOSS` that is allowed, beyond which settings are searched, weights rounded by choice, it is trained and last the worst layers stay float: points of mAP with --val (default: %g), else percent of error at the nodes, for training alone (default: %g)", job.DefaultMaxDrop, job.DefaultMaxNodeError)},
 		}, append(engineFlags(), append(calibrationFlags(), trainingFlags()...)...)...),
 		Action: s.buildEngine,
 	}
@@ -302,24 +302,24 @@ func addReservations(t *report.Table, e *trt.Artifact) {
 
 // writeFigures is the table of float beside INT8: accuracy and sizes.
 func (s *session) writeFigures(r *job.Result) error {
-	trained := r.QAT != nil && r.QAT.Kept == job.KeptDistilled
+	changed := r.Accuracy.Changed() // since calibration
 	columns := []string{"", ">float", ">INT8", ">change"}
-	if trained {
-		columns = []string{"", ">float", ">untrained", ">INT8", ">change"}
+	if changed {
+		columns = []string{"", ">float", ">calibrated", ">INT8", ">change"}
 	}
 	t := report.NewTable(columns...)
-	add := func(name, before, untrained, after, change string) {
-		if trained {
-			t.Add(name, before, untrained, after, change)
+	add := func(name, before, calibrated, after, change string) {
+		if changed {
+			t.Add(name, before, calibrated, after, change)
 			return
 		}
 		t.Add(name, before, after, change)
 	}
 	figure := func(name string, of func(*job.Figures) float64) {
 		f, q := r.Accuracy.Float, r.Accuracy.INT8
-		var before, untrained, after, change string
+		var before, calibrated, after, change string
 		if p := r.Accuracy.PTQ; p != nil {
-			untrained = fmt.Sprintf("%.2f", 100*of(p))
+			calibrated = fmt.Sprintf("%.2f", 100*of(p))
 		}
 		if f != nil {
 			before = fmt.Sprintf("%.2f", 100*of(f))
@@ -331,7 +331,7 @@ func (s *session) writeFigures(r *job.Result) error {
 			change = fmt.Sprintf("%+.2f", 100*(of(q)-of(f)))
 		}
 		if f != nil || q != nil {
-			add(name, before, untrained, after, change)
+			add(name, before, calibrated, after, change)
 		}
 	}
 	figure("mAP (%)", func(f *job.Figures) float64 { return f.MAP })

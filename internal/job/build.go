@@ -144,6 +144,9 @@ func (m *Machine) begin(o BuildOptions) (*building, error) {
 	b := &building{m: m, o: o, d: d, r: &Result{Program: o.Program, Command: o.Command, Seconds: map[string]float64{}}}
 	b.r.describe(d)
 	b.r.data = o.Data
+	if m.Device != nil {
+		b.r.Device = m.Device.Name() + ", " + m.Device.Version()
+	}
 	b.r.Files.Result = o.resultPath()
 	if b.single, err = d.atBatchOne(o.Load); err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func (r buildReport) page() page.Page {
 		p.Sections = append(p.Sections, r.analysis.sections()...)
 	}
 	p.Sections = append(p.Sections,
-		page.Section{ID: "ladder", Title: "What was tried", Text: "One step after the other, until what is lost is small enough.", Blocks: r.ladder()},
+		page.Section{ID: "ladder", Title: "What was tried", Text: "One step after the other, each dearer than the one before, until what is lost is small enough.", Blocks: r.ladder()},
 		page.Section{ID: "training", Title: "Training", Text: r.trainingText(), Blocks: r.training()},
 		page.Section{ID: "heads", Title: "Error at the heads", Short: "Heads", Text: "Relative L2 distance of the result from the float model, at the last layers with weights.", Blocks: r.heads()},
 		page.Section{ID: "latency", Title: "Latency", Text: fmt.Sprintf("Time on this machine's GPU for one run of %d pictures, engines in turns.", r.Batch), Blocks: r.latency()},
@@ -181,14 +181,14 @@ func duration(seconds float64) string {
 func (r buildReport) summary() []page.Block {
 	a := r.Accuracy
 	t := &page.Table{Columns: []page.Column{{Title: ""}, {Title: "float", Right: true}, {Title: "INT8", Right: true}, {Title: "change", Right: true}}}
-	trained := r.QAT != nil && r.QAT.Trained
-	if trained {
-		t.Columns = slices.Insert(t.Columns, 2, page.Column{Title: "INT8, untrained", Right: true})
+	changed := a.Changed()
+	if changed {
+		t.Columns = slices.Insert(t.Columns, 2, page.Column{Title: "INT8, calibrated", Right: true})
 	}
-	add := func(name, float, untrained, int8 string, change page.Cell) {
+	add := func(name, float, calibrated, int8 string, change page.Cell) {
 		row := page.Texts(name, float, int8)
-		if trained {
-			row = page.Texts(name, float, untrained, int8)
+		if changed {
+			row = page.Texts(name, float, calibrated, int8)
 		}
 		t.Rows = append(t.Rows, append(row, change))
 	}
@@ -252,6 +252,9 @@ func (r buildReport) summary() []page.Block {
 	}
 	if a.Images > 0 {
 		t.Caption = fmt.Sprintf("Measured on %d labelled pictures. INT8 is the Q/DQ model, computed as an engine computes it.", a.Images)
+	}
+	if len(r.Latency) == 0 && r.Engine != nil {
+		t.Caption += " Latency was not measured: no GPU here runs the engine."
 	}
 	blocks := []page.Block{{Table: t}}
 	if a.Float != nil && a.INT8 != nil {
@@ -337,6 +340,8 @@ func (r buildReport) run() []page.Block {
 	if p := r.PTQ; p != nil && p.From != "" {
 		add("plan", p.From)
 	}
+	add("options", o.words())
+	add("computed on", r.Device)
 	if r.PeakRSS > 0 {
 		text := report.Bytes(r.PeakRSS) + " at most"
 		if e := r.Engine; e != nil && e.BuildPeakRSS > 0 {

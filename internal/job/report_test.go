@@ -19,6 +19,7 @@ import (
 	"trtact/internal/npy"
 	"trtact/internal/onnx"
 	"trtact/internal/page/pagetest"
+	"trtact/internal/rounding"
 	"trtact/internal/stats"
 	"trtact/internal/testenv"
 )
@@ -224,17 +225,19 @@ func TestReportOfEverything(t *testing.T) {
 	full := &Result{Model: ModelFacts{Path: "m.onnx", SHA256: "abc", Params: 12}, Family: "yolov8", Batch: 2,
 		Accuracy: Accuracy{Float: &Figures{0.5, 0.7}, PTQ: &Figures{0.4, 0.6}, INT8: &Figures{0.49, 0.69}, Images: 9, Command: &CommandFigures{Float: &value},
 			NodeError: map[string]float64{"h": 0.01}},
-		PTQ:     &PTQ{NodeError: map[string]float64{"h": 0.03}},
-		QAT:     &QAT{Trained: true, Kept: KeptDistilled, Reason: "it lost too much", Judge: "metric", Loss: []LossPoint{{1, 2, 1, 0.1}, {2, 1, 0.5, 0.1}}, Metric: []MetricPoint{{0, 0.4}, {2, 0.49}}},
-		Ladder:  []Rung{{Name: RungPTQ, Found: "lost 10", Lost: 10, Limit: 0.3}, {Name: RungDistilled, Enough: true, Lost: 0.1, Limit: 0.3, Float: []string{"a", "b"}}},
-		Latency: []EngineLatency{{Engine: "float", Summary: stats.Summarise([]float64{2, 3, 4}), Times: []float64{2, 3, 4}}, {Engine: "INT8", Summary: stats.Summarise([]float64{1, 1.5, 2}), Times: []float64{1, 1.5, 2}}},
-		Race:    []Race{{Mode: INT8Explicit, Median: 1, Runs: 3, Fastest: true}, {Mode: INT8Implicit, Median: 2, Runs: 3}},
-		Size:    Size{WeightsFloat: 400, WeightsInt8: 100, Layers: []LayerSize{{Node: "c", Float: 400, INT8: 100}}}, Seconds: map[string]float64{"load": 1, "total": 3}}
+		PTQ:      &PTQ{NodeError: map[string]float64{"h": 0.03}},
+		QAT:      &QAT{Trained: true, Kept: KeptDistilled, Reason: "it lost too much", Judge: "metric", Loss: []LossPoint{{1, 2, 1, 0.1}, {2, 1, 0.5, 0.1}}, Metric: []MetricPoint{{0, 0.4}, {2, 0.49}}},
+		Ladder:   []Rung{{Name: RungPTQ, Found: "lost 10", Lost: 10, Limit: 0.3}, {Name: RungDistilled, Enough: true, Lost: 0.1, Limit: 0.3, Float: []string{"a", "b"}}},
+		Search:   &Search{Settings: 320, Finalists: []Finalist{{Setting: Setting{Method: calib.MSE, Weights: calib.AbsMax, Images: 32}, Score: 0.05, Metric: &value}}, Chosen: Setting{Method: calib.MSE, Weights: calib.AbsMax, Images: 32}},
+		Rounding: []Rounding{{Layers: 1, Changed: 5, Weights: 9, Blocks: []rounding.Block{{Before: 0.2, After: 0.1, Kept: true}, {Before: 0.4, After: 0.5}}}},
+		Latency:  []EngineLatency{{Engine: "float", Summary: stats.Summarise([]float64{2, 3, 4}), Times: []float64{2, 3, 4}}, {Engine: "INT8", Summary: stats.Summarise([]float64{1, 1.5, 2}), Times: []float64{1, 1.5, 2}}},
+		Race:     []Race{{Mode: INT8Explicit, Median: 1, Runs: 3, Fastest: true}, {Mode: INT8Implicit, Median: 2, Runs: 3}},
+		Size:     Size{WeightsFloat: 400, WeightsInt8: 100, Layers: []LayerSize{{Node: "c", Float: 400, INT8: 100}}}, Seconds: map[string]float64{"load": 1, "total": 3}}
 	for name, c := range map[string]struct {
 		r    *Result
 		want []string
 	}{
-		"full": {full, []string{"INT8, untrained", "2.00 times as fast", `id="latency"`, "Time of one run", `id="ladder"`, "a, b", "Metric during training", ">Loss<", "kept", "3.00 %", "metric of the command"}},
+		"full": {full, []string{"INT8, calibrated", "2.00 times as fast", `id="latency"`, "Time of one run", `id="ladder"`, "a, b", "Metric during training", ">Loss<", "kept", "3.00 %", "metric of the command", "320 settings", "mse on 32 pictures, without admitted layers", "chosen", "1 of 2", "30.0 %", "25.0 %", "5 of 9"}},
 		"bare": {&Result{Model: ModelFacts{Path: "m.onnx"}, Seconds: map[string]float64{}}, []string{`id="run"`}},
 	} {
 		var out bytes.Buffer

@@ -12,27 +12,6 @@ import (
 	"trtact/internal/report"
 )
 
-// ladder lists the steps that were tried, with what each lost and took.
-func (r buildReport) ladder() []page.Block {
-	if len(r.Ladder) < 2 { // one step is in the summary already
-		return nil
-	}
-	t := &page.Table{Columns: []page.Column{{Title: "step"}, {Title: "found", Wide: true}, {Title: "lost", Right: true}, {Title: "allowed", Right: true}, {Title: "layers float", Right: true}, {Title: "time", Right: true}}}
-	for _, rung := range r.Ladder {
-		lost := page.Cell{Text: fmt.Sprintf("%.3g", rung.Lost), Tone: page.Bad}
-		if rung.Enough {
-			lost.Tone = page.Good
-		}
-		float := page.Cell{}
-		if n := len(rung.Float); n > 0 {
-			float.Text = fmt.Sprint(n)
-		}
-		t.Rows = append(t.Rows, []page.Cell{{Text: rung.Name, Note: strings.Join(rung.Float, ", ")}, {Text: rung.Found}, lost,
-			{Text: fmt.Sprintf("%.3g", rung.Limit)}, float, {Text: duration(rung.Seconds)}})
-	}
-	return []page.Block{{Table: t}}
-}
-
 func (r buildReport) trainingText() string {
 	if r.QAT == nil {
 		return ""
@@ -43,7 +22,7 @@ func (r buildReport) trainingText() string {
 	}
 	if r.QAT.Trained {
 		kept := "The trained model was kept."
-		if r.QAT.Kept == KeptPTQ {
+		if r.QAT.Kept != KeptDistilled {
 			kept = "It was no better than the untrained one, which was kept."
 		}
 		text += " " + kept

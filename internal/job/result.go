@@ -18,6 +18,7 @@ import (
 type Result struct {
 	Program      string       `json:"program,omitempty"`
 	Command      []string     `json:"command,omitempty"`
+	Device       string       `json:"device,omitempty"` // what it was computed on
 	Model        ModelFacts   `json:"model"`
 	Family       string       `json:"family"`
 	Shape        [2]int       `json:"shape"` // height, width
@@ -110,6 +111,14 @@ type Accuracy struct {
 	// NodeError is the relative L2 error of each distillation node in the result.
 	NodeError map[string]float64 `json:"node_error,omitempty"`
 	Images    int                `json:"images,omitempty"`
+}
+
+// Changed says whether the result is worth something else than calibration alone gave.
+func (a *Accuracy) Changed() bool {
+	if c := a.Command; c != nil && c.PTQ != nil && c.INT8 != nil {
+		return *c.PTQ != *c.INT8
+	}
+	return a.PTQ != nil && a.INT8 != nil && *a.PTQ != *a.INT8
 }
 
 // CommandFigures are the numbers that an evaluation command gave.

@@ -34,7 +34,7 @@ func (b *building) round(ctx context.Context, c *candidate, layers int) (*candid
 		samples[i] = analysis.Sample(s)
 	}
 	s := rounding.Subject{Model: c.model, Plan: c.plan, Device: b.m.Device, Workers: b.m.Threads, Samples: samples,
-		Options: rounding.Options{Layers: layers, Seed: 1}}
+		Options: rounding.Options{Layers: layers, Seed: b.o.Distil.Options.Seed}}
 	s.Progress = b.m.count("round weights", rounding.Blocks(c.model, c.plan, layers), "blocks").add
 	o, err := rounding.Round(ctx, s)
 	if err != nil {

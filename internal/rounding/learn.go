@@ -48,6 +48,7 @@ type variable struct {
 	first   []float32 // Adam's moments
 	second  []float32
 	current []float32 // the weights that they stand for
+	workers int
 }
 
 // learner is one block in learning.
@@ -69,7 +70,9 @@ func (r *rounder) learner(b block, d *data) (*learner, error) {
 		if slices.ContainsFunc(w.Nodes, func(n string) bool { return !slices.Contains(b.layers, n) }) {
 			continue // another block's, or shared with one
 		}
-		l.variables = append(l.variables, newVariable(r.float.Graph.Init[w.Tensor], w))
+		v := newVariable(r.float.Graph.Init[w.Tensor], w)
+		v.workers = r.Workers
+		l.variables = append(l.variables, v)
 	}
 	if len(l.variables) == 0 {
 		return nil, errors.New("its weights are shared with another block")
@@ -289,10 +292,17 @@ func (v *variable) update(g []float32, divide, push, sharp float64, step int) {
 	})
 }
 
-// each calls f for every weight, from a goroutine for each part of them.
+// each calls f for every weight, from a goroutine for each part of them where there are
+// many.
 func (v *variable) each(f func(i int)) {
 	const least = 1 << 13
-	parts := min(4, 1+len(v.up)/least)
+	parts := min(v.workers, 1+len(v.up)/least)
+	if parts <= 1 {
+		for i := range v.up {
+			f(i)
+		}
+		return
+	}
 	var group sync.WaitGroup
 	for k := range parts {
 		group.Add(1)

@@ -14,6 +14,7 @@ cd "$(dirname "$0")/.."
 
 what=${1:-test}
 shift || true
+case $what in test | bench) ;; *) echo "gpu.sh: want test or bench, not $what" >&2; exit 2 ;; esac
 if ! why=$(build/trtact --quiet gpu 2>&1 >/dev/null); then
     echo "$what-gpu: skipped: ${why#trtact: }"
     exit 0
@@ -44,14 +45,15 @@ test)
 bench)
     [ $# -gt 0 ] || set -- examples/shapes/shapes.onnx ${TRTACT_DATA:+"$TRTACT_DATA"/models/*.onnx}
     heading
+    status=0
     for model; do
         data=examples/shapes/calib
         if [[ $model != examples/shapes/* ]] && [ -n "${TRTACT_DATA:-}" ]; then data=$TRTACT_DATA/coco/train.txt; fi
         printf '\n### %s\n\n' "$(basename "$model" .onnx)"
         build/trtact --quiet bench "$model" --precision fp32,fp16,int8,int8+fp16 --data "$data" --cuda-graph --format markdown ||
-            echo "$(basename "$model"): failed" >&2
+            { echo "$(basename "$model"): failed" >&2; status=1; }
     done
     echo "$line"
+    exit $status
     ;;
-*) echo "gpu.sh: want test or bench, not $what" >&2; exit 2 ;;
 esac

@@ -75,7 +75,7 @@ EOF
 fetch_headers() {
     local dependency name from to
     command -v cargo >/dev/null || fail "cargo is needed to fetch the headers (Debian: cargo-web, Ubuntu: cargo)"
-    say "headers of TensorRT (2 MB)"
+    say "headers of TensorRT (5 MB)"
     mkdir "$SCRATCH/crate"
     {
         printf '[package]\nname = "headers"\nversion = "0.0.0"\nedition = "2018"\n[lib]\npath = "empty.rs"\n'

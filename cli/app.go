@@ -16,6 +16,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"trtact/internal/collective"
 	"trtact/internal/fault"
 	"trtact/internal/job"
 	"trtact/internal/report"
@@ -41,6 +42,8 @@ type session struct {
 	log     *slog.Logger
 	build   string
 	command []string // the command line as it was given
+	getenv  func(name string) string
+	member
 	globals
 }
 
@@ -51,7 +54,11 @@ func Main(args []string, build string) int {
 	if len(args) > 1 && args[1] == trt.ChildCommand {
 		return trt.RunChild(os.Stdin, os.Stderr)
 	}
-	ctx, stop := withInterrupt(context.Background(), os.Stderr)
+	said := io.Writer(os.Stderr)
+	if l, err := collective.FromEnv(os.Getenv); err == nil && l.Rank > 0 {
+		said = io.Discard // process 0 says it
+	}
+	ctx, stop := withInterrupt(context.Background(), said)
 	defer stop()
 	return Run(ctx, args, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Build: build})
 }
@@ -67,6 +74,7 @@ func Run(ctx context.Context, args []string, std Streams) (code int) {
 		width:   report.Columns(std.Out, std.Getenv),
 		build:   std.Build,
 		command: args,
+		getenv:  std.Getenv,
 	}
 	s.log = report.NewLogger(s.screen, slog.LevelInfo, false, s.screen.Color)
 	defer func() {
@@ -95,17 +103,22 @@ func Run(ctx context.Context, args []string, std Streams) (code int) {
 // fail prints err as one line and returns its exit code. An interrupted run is
 // interrupted, whatever the stage it was in made of that.
 func (s *session) fail(err error) int {
-	if s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		text := "interrupted"
-		var training *job.Interrupted // that can be gone on with
-		if errors.As(err, &training) {
-			text = training.Error()
-		}
-		s.printError(text)
-		return fault.CodeInterrupted
+	var training *job.Interrupted // that can be gone on with
+	code, text := fault.Code(err), err.Error()
+	switch {
+	case errors.As(err, &training) && errors.Is(err, context.Canceled):
+		code, text = fault.CodeInterrupted, training.Error()
+	case s.ctx.Err() != nil && errors.Is(err, context.Canceled):
+		code, text = fault.CodeInterrupted, "interrupted"
 	}
-	s.printError(err.Error())
-	return fault.Code(err)
+	if s.silent(err) {
+		return code
+	}
+	if s.helps {
+		text = fmt.Sprintf("process %d of %d: %s", s.launch.Rank, s.launch.Size, text)
+	}
+	s.printError(text)
+	return code
 }
 
 func (s *session) printError(text string) {

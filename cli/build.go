@@ -223,11 +223,14 @@ func defaultEngine(o job.BuildOptions) string {
 }
 
 func (s *session) buildEngine(c *urfave.Context) error {
+	if err := s.find(c); err != nil {
+		return err
+	}
 	o, err := s.buildOptions(c)
 	if err != nil {
 		return err
 	}
-	return s.buildAs(o, c.Bool("dry-run"))
+	return s.buildAs(c, o)
 }
 
 func (s *session) writeBuild(r *job.Result) error {

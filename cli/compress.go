@@ -88,15 +88,22 @@ func (s *session) compressOptions(c *urfave.Context) (job.BuildOptions, error) {
 }
 
 func (s *session) compress(c *urfave.Context) error {
+	if err := s.find(c); err != nil {
+		return err
+	}
 	o, err := s.compressOptions(c)
 	if err != nil {
 		return err
 	}
-	return s.buildAs(o, c.Bool("dry-run"))
+	return s.buildAs(c, o)
 }
 
 // buildAs runs a build or shows what it would do.
-func (s *session) buildAs(o job.BuildOptions, dry bool) error {
+func (s *session) buildAs(c *urfave.Context, o job.BuildOptions) error {
+	dry := c.Bool("dry-run")
+	if dry && s.helps {
+		return nil
+	}
 	m, done, err := s.machine()
 	if err != nil {
 		return err
@@ -110,8 +117,13 @@ func (s *session) buildAs(o job.BuildOptions, dry bool) error {
 		}
 		return s.print(p, func() error { return s.writePreview(p) })
 	}
+	if err := s.join(c, m); err != nil {
+		return err
+	}
+	group := m.Group
 	r, err := m.Build(s.ctx, o)
 	done()
+	s.told = group.Agreed()
 	if r == nil {
 		return err
 	}

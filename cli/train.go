@@ -34,6 +34,7 @@ func trainingFlags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "no-mirror", Category: flagsTraining, Usage: "do not train on mirror images"},
 		&urfave.IntFlag{Name: "checkpoint-iter", Category: flagsTraining, Usage: fmt.Sprintf("write a checkpoint every `N` steps (default: %d)", t.CheckpointIter)},
 		&urfave.BoolFlag{Name: "resume", Category: flagsTraining, Usage: "go on from the checkpoint of an interrupted run"},
+		collectiveFlag(),
 		&urfave.StringFlag{Name: "eval-cmd", Category: flagsTraining, Usage: "measure by `COMMAND`, which gets {onnx} and prints one number last"},
 		&urfave.BoolFlag{Name: "dry-run", Category: flagsTraining, Usage: "say what would be quantised and trained, with memory and time, and do nothing"},
 	}
@@ -172,7 +173,7 @@ func (s *session) configured(c *urfave.Context, o *job.BuildOptions) error {
 	}
 	if o.Distil.Mode == job.DistilOff {
 		for _, f := range trainingFlags() {
-			if name := f.Names()[0]; c.IsSet(name) && name != "dry-run" && name != "eval-cmd" {
+			if name := f.Names()[0]; c.IsSet(name) && name != "dry-run" && name != "eval-cmd" && name != "collective" {
 				return usage("build", "--%s is for training, which is off", name)
 			}
 		}

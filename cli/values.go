@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"trtact/internal/atomicfile"
+	"trtact/internal/collective"
 	"trtact/internal/fault"
 )
 
@@ -29,6 +30,8 @@ func choices(flag string) []string {
 		return []string{"auto", "tensorrt", "rtx"}
 	case "format":
 		return []string{"table", "json", "csv", "markdown", "html"}
+	case "collective":
+		return collective.Engines()
 	case "onnx-weights":
 		return []string{"float", "int8"}
 	}

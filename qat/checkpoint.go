@@ -11,6 +11,7 @@ package qat
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -40,8 +41,9 @@ const (
 type Checkpoint struct {
 	// Run is a hash of what determines the run: model, plan, options, samples.
 	Run      string  `json:"run"`
-	Model    string  `json:"model"` // its name
-	Step     int     `json:"step"`  // done
+	Model    string  `json:"model"`           // its name
+	Ranks    int     `json:"ranks,omitempty"` // processes; 0: one
+	Step     int     `json:"step"`            // done
 	Steps    int     `json:"steps"`
 	Judge    Judge   `json:"judge"`
 	Start    float64 `json:"start"`
@@ -72,6 +74,11 @@ func ReadCheckpoint(path string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	return namedCheckpoint(path, data)
+}
+
+// namedCheckpoint is what a file's bytes say.
+func namedCheckpoint(path string, data []byte) (*Checkpoint, error) {
 	c, err := parseCheckpoint(data)
 	if err != nil {
 		return nil, fault.BadInput(fmt.Errorf("checkpoint %s: %w", path, err))
@@ -175,21 +182,35 @@ func (r *Run) identity(workers, threads int) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// resume reads the checkpoint of the run in its folder, nil when there is none.
-func (r *Run) resume(identity string) (*Checkpoint, error) {
-	if r.Dir == "" || !r.Resume {
-		return nil, nil
-	}
+// resume reads the checkpoint of the run in rank 0's folder, nil when there is none.
+func (r *Run) resume(ctx context.Context, identity string) (*Checkpoint, error) {
 	path := filepath.Join(r.Dir, CheckpointName)
-	c, err := ReadCheckpoint(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	var data []byte
+	var err error
+	if r.Dir != "" && r.Resume && r.rank() == 0 {
+		if data, err = os.ReadFile(path); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
 	}
+	if data, err = r.share(ctx, err, data); err != nil || len(data) == 0 {
+		return nil, err
+	}
+	c, err := namedCheckpoint(path, data)
 	if err != nil {
 		return nil, err
+	}
+	if was, is := max(1, c.Ranks), r.ranks(); was != is {
+		return nil, fault.BadInput(fmt.Errorf("checkpoint %s: it is of a training over %s, this is one over %s: start as many, or start anew without --resume, or in another folder", path, processes(was), processes(is)))
 	}
 	if c.Run != identity {
 		return nil, fault.BadInput(fmt.Errorf("checkpoint %s: it is of another run (model, plan, options, samples or processor differ): start anew without --resume, or in another folder", path))
 	}
 	return c, nil
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "one process"
+	}
+	return fmt.Sprintf("%d processes", n)
 }

@@ -6,6 +6,7 @@ package qat
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -18,11 +19,13 @@ import (
 const mostBad = 0.05
 
 // feeder reads samples. Those from Len() on are the mirrored ones.
+// The places of several processes take turns; each has its own numbers for its own.
 type feeder struct {
-	samples Samples
-	order   *order
-	ahead   int // places that are read before they are asked for
-	end     int // the run's number of places
+	samples     Samples
+	order       *order
+	rank, ranks int
+	ahead       int // places that are read before they are asked for
+	end         int // the run's number of places, for this process
 
 	mu      sync.Mutex
 	waiting map[int]*reading // by place
@@ -38,7 +41,7 @@ type reading struct {
 }
 
 func newFeeder(s Samples, o *order, ahead, end int) *feeder {
-	return &feeder{samples: s, order: o, ahead: ahead, end: end, waiting: map[int]*reading{}, bad: map[int]coco.BadImage{}}
+	return &feeder{samples: s, order: o, ranks: 1, ahead: ahead, end: end, waiting: map[int]*reading{}, bad: map[int]coco.BadImage{}}
 }
 
 // from begins at a place, that of a resumed run.
@@ -53,7 +56,7 @@ func (f *feeder) get(place int) (id int, inputs map[string]*onnx.Tensor, err err
 		f.waiting[f.next] = r
 		go func(place int) {
 			defer close(r.done)
-			r.inputs, r.id, r.err = f.read(f.order.at(f.order.epochOf(place)))
+			r.inputs, r.id, r.err = f.read(f.order.at(f.order.epochOf(place*f.ranks + f.rank)))
 		}(f.next)
 	}
 	r := f.waiting[place]
@@ -71,10 +74,7 @@ func (f *feeder) read(id int) (map[string]*onnx.Tensor, int, error) {
 	n := f.samples.Len()
 	for range n {
 		base := id % n
-		f.mu.Lock()
-		_, known := f.bad[base]
-		f.mu.Unlock()
-		if !known {
+		if !f.isBad(base) {
 			inputs, err := f.samples.Read(base)
 			if err == nil {
 				if id >= n {
@@ -105,18 +105,27 @@ func (f *feeder) leaveOut(base int, why error) error {
 	return nil
 }
 
-// badSamples are those that were left out, in their order.
-func (f *feeder) badSamples() []coco.BadImage {
+func (f *feeder) isBad(base int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ids []int
-	for id := range f.bad {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	_, known := f.bad[base]
+	return known
+}
+
+// badNumbers are those of the samples that were left out, in their order.
+func (f *feeder) badNumbers() []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.bad))
+}
+
+// badSamples are those that were left out, in their order.
+func (f *feeder) badSamples() []coco.BadImage {
 	var list []coco.BadImage
-	for _, id := range ids {
+	for _, id := range f.badNumbers() {
+		f.mu.Lock()
 		list = append(list, f.bad[id])
+		f.mu.Unlock()
 	}
 	return list
 }

@@ -40,7 +40,8 @@ func (j *judge) better(a, b float64) bool {
 	return a < b
 }
 
-// measure is the judge's value of a Q/DQ model.
+// measure is the judge's value of a Q/DQ model. The loss is found by all processes
+// together, each on its share of the samples.
 func (j *judge) measure(ctx context.Context, m *onnx.Model, t *teacher) (float64, error) {
 	if j.kind == ByMetric {
 		return j.r.Evaluate(ctx, m)
@@ -55,12 +56,14 @@ func (j *judge) measure(ctx context.Context, m *onnx.Model, t *teacher) (float64
 	}
 	defer net.Close()
 	losses := make([]float64, len(j.held))
+	rank, ranks := j.r.rank(), j.r.ranks()
 	// Samples of their own have numbers that no trained one has.
 	shift := 0
 	if j.r.HeldOut != nil {
 		shift = 2 * j.r.Samples.Len()
 	}
-	err = net.ForEach(ctx, len(j.held), func(c *nn.Context, i int) error {
+	err = net.ForEach(ctx, (len(j.held)-rank+ranks-1)/ranks, func(c *nn.Context, i int) error {
+		i = i*ranks + rank
 		inputs, id, err := j.feeder.read(j.held[i])
 		if err != nil {
 			return err
@@ -88,6 +91,7 @@ func (j *judge) measure(ctx context.Context, m *onnx.Model, t *teacher) (float64
 		}
 		return nil
 	})
+	err = j.r.agree(ctx, err, losses)
 	sum := 0.0
 	for _, l := range losses {
 		sum += l / float64(len(losses))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"path/filepath"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"trtact/calib"
+	"trtact/internal/collective"
 	"trtact/internal/compute"
 	"trtact/internal/nn"
 	"trtact/internal/onnx"
@@ -70,7 +72,7 @@ func begin(ctx context.Context, r *Run) (*training, error) {
 	}
 	t := &training{r: r, o: &r.Options, begun: time.Now()}
 	t.tell(Preparing, nn.StepResult{})
-	if err := t.prepare(ctx); err != nil {
+	if err := r.meet(ctx, t.prepare(ctx)); err != nil {
 		t.close()
 		return nil, err
 	}
@@ -107,8 +109,9 @@ func (t *training) prepare(ctx context.Context) (err error) {
 		}
 	}
 	order := newOrder(o.Seed, train)
-	steps := o.steps(len(train))
+	steps := o.steps(len(train), r.ranks())
 	t.feeder = newFeeder(r.Samples, order, 2*workers, steps*o.images())
+	t.feeder.rank, t.feeder.ranks = r.rank(), r.ranks()
 	if o.Normalize {
 		if err := t.teacher.normalize(ctx, t.feeder); err != nil {
 			return err
@@ -119,7 +122,7 @@ func (t *training) prepare(ctx context.Context) (err error) {
 	if err := t.compile(workers, threads); err != nil {
 		return err
 	}
-	t.done = Checkpoint{Run: t.id, Model: filepath.Base(r.Model.Path), Steps: steps, Judge: t.judge.kind, Nodes: t.nodes,
+	t.done = Checkpoint{Run: t.id, Model: filepath.Base(r.Model.Path), Steps: steps, Judge: t.judge.kind, Nodes: t.nodes, Ranks: r.ranks(),
 		Start: math.NaN(), Best: math.NaN()}
 	return nil
 }
@@ -151,6 +154,13 @@ func (t *training) compile(workers, threads int) (err error) {
 		Rounding: o.Rounding, PassOutside: o.PassOutside,
 		Optimizer: o.Optimizer.operator(), WeightDecay: float32(o.WeightDecay), ScaleRate: float32(o.ScaleRate),
 		ClipDecay: float32(o.ClipDecay), MaxNorm: float32(o.MaxNorm), Threads: threads, Workers: workers,
+	}
+	if t.r.Group != nil {
+		options.Peers = peers{t.r.Group, func() {
+			if err := t.save(); err != nil {
+				slog.Error("the checkpoint was not written: " + err.Error())
+			}
+		}}
 	}
 	for i := range t.nodes {
 		options.Losses = append(options.Losses, t.nodes[i].lossNode(o.Temperature))
@@ -203,23 +213,23 @@ func (t *training) close() {
 // resume goes to where the checkpoint stood, or measures the start. It gives the
 // step of the checkpoint, 0 without one.
 func (t *training) resume(ctx context.Context) (int, error) {
-	c, err := t.r.resume(t.id)
-	if err != nil {
+	c, err := t.r.resume(ctx, t.id)
+	if err == nil && c != nil {
+		if err = t.restore(c); err != nil {
+			err = fmt.Errorf("resume from %s: %w", filepath.Join(t.r.Dir, CheckpointName), err)
+		}
+	}
+	if err = t.r.agree(ctx, err, nil); err != nil {
 		return 0, err
 	}
 	if c != nil {
-		if err := t.restore(c); err != nil {
-			return 0, fmt.Errorf("resume from %s: %w", filepath.Join(t.r.Dir, CheckpointName), err)
-		}
 		return c.Step, nil
 	}
 	if t.best, err = t.trainer.State(); err != nil {
 		return 0, err
 	}
-	value := 0.0
-	if t.r.Start != nil && t.judge.kind == ByMetric {
-		value = *t.r.Start
-	} else if value, err = t.measure(ctx); err != nil {
+	value, err := t.measure(ctx, t.r.Start)
+	if err != nil {
 		return 0, err
 	}
 	t.done.Start, t.done.Best = value, value
@@ -247,9 +257,9 @@ func (t *training) restore(c *Checkpoint) error {
 	return nil
 }
 
-// save writes a checkpoint of where the run stands.
+// save writes a checkpoint of where the run stands; that is rank 0's work.
 func (t *training) save() error {
-	if t.r.Dir == "" {
+	if t.r.Dir == "" || t.r.rank() != 0 {
 		return nil
 	}
 	c := t.done
@@ -273,6 +283,10 @@ func (t *training) run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return errors.Join(context.Cause(ctx), t.save())
 			}
+			var there *collective.Elsewhere
+			if errors.As(err, &there) { // nothing has changed here
+				return errors.Join(err, t.save())
+			}
 			return err
 		}
 		if c.Step%t.o.EvalEvery == 0 || c.Step == c.Steps {
@@ -281,7 +295,7 @@ func (t *training) run(ctx context.Context) error {
 			}
 		}
 		if every := t.o.CheckpointEvery; every > 0 && c.Step%every == 0 {
-			if err := t.save(); err != nil {
+			if err := t.r.agree(ctx, t.save(), nil); err != nil {
 				return err
 			}
 		}
@@ -382,7 +396,10 @@ func (t *training) weighted(r nn.StepResult) (loss, above float64) {
 func (t *training) look(ctx context.Context) error {
 	c := &t.done
 	t.tell(Measuring, nn.StepResult{})
-	value, err := t.measure(ctx)
+	if err := t.shareBad(ctx); err != nil {
+		return err
+	}
+	value, err := t.measure(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -404,9 +421,28 @@ func (t *training) look(ctx context.Context) error {
 	return nil
 }
 
-func (t *training) measure(ctx context.Context) (float64, error) {
+// measure gives all processes the judge's value of the student; that of the metric
+// is found by rank 0, unless it is known.
+func (t *training) measure(ctx context.Context, known *float64) (float64, error) {
 	start := time.Now()
 	defer func() { t.measuring = time.Since(start) }()
+	value := []float64{0}
+	var err error
+	switch {
+	case t.judge.kind == ByMetric && t.r.rank() != 0:
+	case t.judge.kind == ByMetric && known != nil:
+		value[0] = *known
+	default:
+		value[0], err = t.judged(ctx)
+	}
+	if t.judge.kind == ByLoss { // it has agreed already
+		return value[0], err
+	}
+	err = t.r.agree(ctx, err, value)
+	return value[0], err
+}
+
+func (t *training) judged(ctx context.Context) (float64, error) {
 	m, p, err := t.student.export(t.trainer)
 	if err != nil {
 		return 0, err
@@ -430,7 +466,7 @@ func (t *training) outcome(resumed int) (*Outcome, error) {
 	c := &t.done
 	return &Outcome{Model: m, Plan: p, Nodes: t.nodes, Judge: c.Judge, Start: c.Start, Best: c.Best, BestStep: c.BestStep,
 		Steps: c.Step, Resumed: resumed, Ending: c.Ending, Curve: c.Curve, Bad: t.feeder.badSamples(),
-		Parameters: t.trainer.Count(), Seconds: time.Since(t.begun).Seconds()}, nil
+		Ranks: t.r.ranks(), Parameters: t.trainer.Count(), Seconds: time.Since(t.begun).Seconds()}, nil
 }
 
 // tell reports where the run stands.
@@ -454,7 +490,7 @@ func (t *training) tell(stage Stage, r nn.StepResult) {
 			sum += d
 		}
 		each := sum / time.Duration(len(t.recent))
-		p.ImagesPerSecond = float64(t.o.images()) / each.Seconds()
+		p.ImagesPerSecond = float64(t.o.images()*t.r.ranks()) / each.Seconds()
 		left := c.Steps - c.Step
 		p.Left = time.Duration(left)*each + time.Duration(left/t.o.EvalEvery+1)*t.measuring
 	}

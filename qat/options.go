@@ -186,15 +186,16 @@ func (o *Options) check() error {
 	return o.Schedule.validate()
 }
 
-// images is how many a step takes.
+// images is how many a step takes, of each process.
 func (o *Options) images() int { return o.Batch * o.Accumulate }
 
-// steps is the length of a run over so many samples.
-func (o *Options) steps(samples int) int {
+// steps is the length of a run of so many processes over so many samples.
+func (o *Options) steps(samples, ranks int) int {
 	if o.Epochs == 0 {
 		return o.Steps
 	}
-	n := max(1, (o.Epochs*samples+o.images()-1)/o.images())
+	images := o.images() * ranks
+	n := max(1, (o.Epochs*samples+images-1)/images)
 	if o.Steps > 0 {
 		n = min(n, o.Steps)
 	}

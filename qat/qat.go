@@ -14,6 +14,7 @@ import (
 
 	"trtact/calib"
 	"trtact/internal/coco"
+	"trtact/internal/collective"
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
 )
@@ -50,6 +51,10 @@ type Run struct {
 	Progress func(Progress)
 	// Dir is the folder of the checkpoint; "": none is written.
 	Dir string
+	// Group are the processes that train together, each with Options.Batch images of a
+	// batch; nil: this one alone. All are given the same; only rank 0 calls Evaluate,
+	// and its Start, Dir and Resume count.
+	Group *collective.Group
 	// Resume goes on from the checkpoint in Dir. Without one the run begins anew; one of
 	// another model, plan, options or samples is an error.
 	Resume bool
@@ -131,6 +136,7 @@ type Outcome struct {
 	Ending      Ending
 	Curve       []Point
 	Bad         []coco.BadImage
+	Ranks       int     // processes
 	Parameters  int     // trained
 	Seconds     float64 // of this process
 }

@@ -87,12 +87,30 @@ type building struct {
 // the engine is written and the error is of fault.NoDevice. A training that went
 // astray is an error too, and everything is written all the same.
 func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
+	if m.Group != nil && m.Group.Rank() != 0 {
+		err := m.help(ctx, o)
+		m.leave(err)
+		return nil, err
+	}
 	started := time.Now()
 	b, err := m.begin(o)
+	if m.Group != nil {
+		if err = m.Group.Agree(ctx, err, nil, nil); err != nil {
+			m.leave(err)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	b.r.lap("load", started)
+	r, err := b.build(ctx, started)
+	b.dismiss(ctx, err)
+	return r, err
+}
+
+// build does the job, which begin has read everything for.
+func (b *building) build(ctx context.Context, started time.Time) (*Result, error) {
+	o := b.o
 	if err := b.canBuild(ctx); err != nil {
 		return nil, err
 	}
@@ -101,10 +119,12 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	}
 	final := b.d
 	if o.INT8 && !b.d.Quantized {
+		var err error
 		if final, err = b.quantize(ctx); err != nil {
 			return nil, err
 		}
 	}
+	b.dismiss(ctx, nil) // what follows needs nobody else
 	if o.EngineOfFloat {
 		final = b.d
 	}
@@ -134,6 +154,11 @@ func (m *Machine) begin(o BuildOptions) (*building, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	return m.beginAt(o)
+}
+
+// beginAt is begin on any process: it looks at nothing that is to be written.
+func (m *Machine) beginAt(o BuildOptions) (*building, error) {
 	d, err := LoadDetector(o.Model, o.Load)
 	if err != nil {
 		return nil, err

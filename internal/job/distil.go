@@ -124,7 +124,11 @@ func (b *building) distil(ctx context.Context, ptq *candidate) (*candidate, erro
 		run.Evaluate = b.evaluate(&best)
 		run.Start = &ptq.accuracy.value
 	}
+	if err := b.gather(ctx, &run); err != nil {
+		return nil, err
+	}
 	outcome, err := qat.Distil(ctx, run)
+	b.m.leave(err)
 	var diverged *qat.Diverged
 	if errors.As(err, &diverged) && outcome != nil {
 		b.diverged = fmt.Errorf("%s: %w; what was best until then is kept", b.o.Model, err)

@@ -21,7 +21,8 @@ type QAT struct {
 	Kept    string     `json:"kept"` // KeptPTQ, KeptSearched, KeptRounded or KeptDistilled
 
 	Iterations      int     `json:"iterations,omitempty"`
-	Batch           int     `json:"batch,omitempty"` // pictures in an iteration, accumulated ones included
+	Batch           int     `json:"batch,omitempty"`     // pictures in an iteration, accumulated ones and those of all processes included
+	Processes       int     `json:"processes,omitempty"` // that trained together, where they were several
 	Resumed         int     `json:"resumed_at,omitempty"`
 	Seconds         float64 `json:"seconds,omitempty"` // of this process, measuring included
 	ImagesPerSecond float64 `json:"images_per_second,omitempty"`
@@ -62,7 +63,10 @@ const curvePoints = 1000
 
 func (q *QAT) describe(o *qat.Outcome, w *watch, options qat.Options) {
 	q.Trained, q.Kept = true, KeptPTQ
-	q.Iterations, q.Batch, q.Resumed = o.Steps, options.Batch*max(1, options.Accumulate), o.Resumed
+	q.Iterations, q.Batch, q.Resumed = o.Steps, options.Batch*max(1, options.Accumulate)*max(1, o.Ranks), o.Resumed
+	if o.Ranks > 1 {
+		q.Processes = o.Ranks
+	}
 	q.Seconds, q.Parameters, q.StoppedBy = o.Seconds, o.Parameters, string(o.Ending)
 	q.ImagesPerSecond = w.imagesPerSecond(q.Batch)
 	q.Judge, q.Start, q.Best, q.BestStep = string(o.Judge), o.Start, o.Best, o.BestStep

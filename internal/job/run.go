@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"trtact/internal/coco"
+	"trtact/internal/collective"
 	"trtact/internal/compute"
 	"trtact/internal/detect"
 	"trtact/internal/fault"
@@ -38,6 +39,8 @@ type Machine struct {
 	Device   *compute.Device
 	Threads  int // 0: one for each core
 	Progress Progress
+	// Group are the processes of a Build, which leaves it; nil: this one alone.
+	Group *collective.Group
 }
 
 // counter makes Progress.Step safe for, and cheap to, several goroutines.

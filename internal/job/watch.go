@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -105,7 +106,7 @@ func (w *watch) imagesPerSecond(batch int) float64 {
 
 // explain is an error of the training; an interruption says how to go on.
 func (w *watch) explain(ctx context.Context, err error) error {
-	if ctx.Err() == nil || w.last.Steps == 0 {
+	if ctx.Err() == nil && !errors.Is(err, context.Canceled) || w.last.Steps == 0 {
 		return err
 	}
 	return &Interrupted{Step: w.last.Step, Steps: w.last.Steps, Dir: w.work, Auto: w.b.o.Work != ""}

@@ -58,6 +58,9 @@ type TrainOptions struct {
 	// Threads that one image uses, and Workers, images side by side; as in Options.
 	Threads, Workers int
 	MaxBytes         int
+	// Peers are the other processes that train the same student, each with its share of
+	// a step's images; nil: there are none.
+	Peers Peers
 	// Frozen parameters, by the constant's name, are not trained; nil: none.
 	Frozen func(name string) bool
 }

@@ -125,20 +125,29 @@ func (tr *Trainer) SetScales(scales map[string]float32) error {
 func (tr *Trainer) FreezeScales() { tr.scalesFrozen = true }
 
 // AbsMax is the largest magnitude that each site's quantiser met in the last step,
-// by the name of its scale; nil unless ObservedScales was asked for.
+// here or at a peer, by the name of its scale; nil unless ObservedScales was asked for.
 func (tr *Trainer) AbsMax() (map[string]float32, error) {
-	var greatest map[string]float32
-	for _, o := range tr.t.seen {
-		if greatest == nil {
-			greatest = map[string]float32{}
-		}
+	if len(tr.t.seen) == 0 {
+		return nil, nil
+	}
+	list := make([]float32, len(tr.t.seen))
+	for i, o := range tr.t.seen {
 		for _, c := range tr.contexts {
 			var state [2]float32
 			if err := c.gradients.Download(o.state.offset, state[:]); err != nil {
 				return nil, err
 			}
-			greatest[o.site] = max(greatest[o.site], state[1])
+			list[i] = max(list[i], state[1])
 		}
+	}
+	if p := tr.o.Peers; p != nil {
+		if err := p.Max(list); err != nil {
+			return nil, err
+		}
+	}
+	greatest := map[string]float32{}
+	for i, o := range tr.t.seen {
+		greatest[o.site] = max(greatest[o.site], list[i])
 	}
 	return greatest, nil
 }

@@ -46,14 +46,16 @@ type StepResult struct {
 // infinite. Nothing has changed then.
 var ErrNotFinite = errors.New("the loss or its gradient is not finite")
 
-// Step makes one update with the mean gradient of some images. feed is called for
-// each, from as many goroutines as there are workers; an error, or the end of
-// ctx, leaves everything as it was.
+// Step makes one update with the mean gradient of some images, and of as many of
+// each of the peers. feed is called for each of this process's, from as many
+// goroutines as there are workers; an error, or the end of ctx, here or at a peer,
+// leaves everything as it was.
 func (tr *Trainer) Step(ctx context.Context, images int, rate float64, feed func(i int, in *Feed) error) (StepResult, error) {
 	r := StepResult{Losses: make([]float64, len(tr.t.losses)), AboveFloor: make([]float64, len(tr.t.losses))}
 	if err := tr.runBefore(); err != nil {
 		return r, err
 	}
+	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// Image i is always worker i mod n's, so that sums have one order.
@@ -70,14 +72,23 @@ func (tr *Trainer) Step(ctx context.Context, images int, rate float64, feed func
 		}()
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
+	total := make([]float64, 2*len(tr.t.losses))
+	for _, s := range sums {
+		for i := range s { // none of a worker that failed
+			total[i] += s[i]
+		}
+	}
+	err := context.Cause(ctx)
+	if p := tr.o.Peers; p != nil {
+		err = p.Agree(outer, err, total)
+		images *= p.Size()
+	}
+	if err != nil {
 		return r, err
 	}
 	for i := range r.Losses {
-		for _, s := range sums {
-			r.Losses[i] += s[2*i] / float64(images)
-			r.AboveFloor[i] += s[2*i+1] / float64(images)
-		}
+		r.Losses[i] = total[2*i] / float64(images)
+		r.AboveFloor[i] = total[2*i+1] / float64(images)
 	}
 	return r, tr.update(images, rate, &r)
 }
@@ -111,13 +122,23 @@ func (tr *Trainer) share(ctx context.Context, c *Context, k, images int, feed fu
 	return sums, nil
 }
 
-// update brings the gradients together and changes the parameters.
+// update brings the gradients of all images together and changes the parameters.
 func (tr *Trainer) update(images int, rate float64, r *StepResult) error {
 	u, err := tr.updateFor(images)
 	if err != nil {
 		return err
 	}
-	if err := tr.run(u.gather); err != nil {
+	if u.gather != nil {
+		if err := tr.run(u.gather); err != nil {
+			return err
+		}
+	}
+	if p := tr.o.Peers; p != nil {
+		if err := p.SumBuffer(tr.contexts[0].gradients, 0, tr.t.parameterBytes/4); err != nil {
+			return err
+		}
+	}
+	if err := tr.run(u.after); err != nil {
 		return err
 	}
 	var norm [2]float32
@@ -154,12 +175,13 @@ func (tr *Trainer) run(p *compute.Program) error {
 
 // updatePrograms is what follows a number of images.
 type updatePrograms struct {
-	gather                *compute.Program // gradients of all contexts, and their norm
+	gather                *compute.Program // gradients of all contexts; nil where there is one
+	after                 *compute.Program // back through the weights' quantisers, and the norm
 	change, changeWeights *compute.Program // of the parameters; with frozen scales
 }
 
 func (u *updatePrograms) close() {
-	for _, p := range []*compute.Program{u.gather, u.change, u.changeWeights} {
+	for _, p := range []*compute.Program{u.gather, u.after, u.change, u.changeWeights} {
 		if p != nil {
 			p.Close()
 		}
@@ -176,7 +198,7 @@ func (tr *Trainer) updateFor(images int) (*updatePrograms, error) {
 	}
 	small := func(x *tensor) operand { return operand{x.desc, c.address(x)} }
 	gradients := vector(compute.Address{Buffer: c.gradients})
-	var gather []compute.Step
+	u := &updatePrograms{}
 	if len(tr.contexts) > 1 {
 		var others []operand
 		for _, other := range tr.contexts[1:] {
@@ -186,17 +208,20 @@ func (tr *Trainer) updateFor(images int) (*updatePrograms, error) {
 		if err != nil {
 			return nil, err
 		}
-		gather = append(gather, s)
+		if u.gather, err = tr.program([]compute.Step{s}); err != nil {
+			return nil, err
+		}
 	}
+	var after []compute.Step
 	for _, s := range t.after {
-		gather = append(gather, c.step(s))
+		after = append(after, c.step(s))
 	}
 	s, err := tr.step(compute.GradientNorm{Scale: 1 / float32(images), MaxNorm: tr.o.MaxNorm}, []operand{gradients}, small(t.norm))
-	if err != nil {
-		return nil, err
+	if err == nil {
+		u.after, err = tr.program(append(after, s))
 	}
-	u := &updatePrograms{}
-	if u.gather, err = tr.program(append(gather, s)); err != nil {
+	if err != nil {
+		u.close()
 		return nil, err
 	}
 	changed := []operand{vector(compute.Address{Buffer: tr.n.parameters})}

@@ -28,7 +28,7 @@ setup: ## get what building needs: compiler, CMake, Go, oneDNN, TensorRT for RTX
 setup-cuda: ## get CUDA's compiler (129 MB) where no CUDA is installed; then build the CUDA backend with `make build`
 	@scripts/setup/cuda.sh
 
-setup-test: ## the same and the Python tools that tests compare with
+setup-test: ## the same, the Python tools that tests compare with, and an MPI
 	@scripts/setup/all.sh test
 
 build: setup native go ## build build/trtact and build/lib

@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"trtact/cuda"
+	"trtact/internal/collective"
 	"trtact/internal/compute"
 	"trtact/internal/gpu"
 	"trtact/internal/report"
@@ -75,7 +76,7 @@ func examine(ctx context.Context) (doctorResult, error) {
 	cpu := cpuPart()
 	engines, err := tensorRTParts(ctx)
 	parts := append([]part{cpu}, engines...)
-	return doctorResult{OK: cpu.Found, Parts: append(parts, nvmlPart(), driverPart(), runtimePart(), cudnnPart())}, err
+	return doctorResult{OK: cpu.Found, Parts: append(parts, mpiPart(), ncclPart(), nvmlPart(), driverPart(), runtimePart(), cudnnPart())}, err
 }
 
 // tensorRTParts is a part for every TensorRT that this program was built for,
@@ -124,6 +125,27 @@ func cpuPart() part {
 	}
 	defer d.Close()
 	p.Found, p.Version, p.Path = true, d.Version(), d.Path()
+	return p
+}
+
+func mpiPart() part {
+	return collectivePart(collective.MPI, "MPI", "training over several processes on CPUs, started by mpirun",
+		"install one with its headers (Debian, Ubuntu: openmpi-bin, libopenmpi-dev), then `make build`")
+}
+
+func ncclPart() part {
+	return collectivePart(collective.NCCL, "NCCL", "training over several GPUs",
+		"package libnccl2 of NVIDIA's package repository, or nvidia-nccl-cu12 of PyPI with its lib folder in LD_LIBRARY_PATH")
+}
+
+func collectivePart(e collective.Engine, name, needed, get string) part {
+	p := part{Name: name, For: needed, Get: get}
+	var err error
+	if p.Version, p.Path, err = collective.Version(e); err != nil {
+		p.Problem = err.Error()
+		return p
+	}
+	p.Found = true
 	return p
 }
 

@@ -5,6 +5,7 @@ package cli
 import (
 	"io"
 	"log/slog"
+	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -37,6 +38,9 @@ func (s *session) find(c *urfave.Context) error {
 	l, err := collective.FromEnv(s.getenv)
 	if err != nil {
 		return err
+	}
+	if !strings.Contains(c.String("device"), ":") {
+		s.device.index = l.LocalRank // a GPU for each process of this machine
 	}
 	s.member = member{launch: l, alone: l.Alone(collective.Engine(c.String("collective"))), helps: l.Rank > 0}
 	if s.member.helps {

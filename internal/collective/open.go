@@ -83,7 +83,7 @@ func findEngine(name string) (*engine, error) {
 			return openEngine(path)
 		}
 	}
-	return nil, fmt.Errorf("this program was built without it (%s)", name)
+	return nil, fmt.Errorf("this program was built without it: there is no %s", name)
 }
 
 // Version is what the library of an engine says of itself, and where that lies.

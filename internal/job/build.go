@@ -95,7 +95,7 @@ func (m *Machine) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	started := time.Now()
 	b, err := m.begin(o)
 	if m.Group != nil {
-		if err = m.Group.Agree(ctx, err, nil, nil); err != nil {
+		if err = m.begun(ctx, b, err); err != nil {
 			m.leave(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 
 	"trtact/calib"
+	"trtact/internal/fault"
 	"trtact/internal/onnx"
 	"trtact/qat"
 )
@@ -28,7 +29,7 @@ type errand struct {
 func (m *Machine) help(ctx context.Context, o BuildOptions) error {
 	o.Val, o.ValImages, o.EvalCommand, o.OriginMetric = "", "", nil, 0
 	b, err := m.beginAt(o)
-	if err := m.Group.Agree(ctx, err, nil, nil); err != nil {
+	if err := m.begun(ctx, b, err); err != nil {
 		return err
 	}
 	data, err := m.Group.Share(ctx, nil, nil)
@@ -42,8 +43,8 @@ func (m *Machine) help(ctx context.Context, o BuildOptions) error {
 	if !e.Train {
 		return nil
 	}
-	run := qat.Run{Model: b.single.Model, Device: m.Device, Samples: b.in.samples, Options: e.Options, Group: m.Group}
-	if run.Plan, err = calib.ParsePlan(e.Plan); err != nil {
+	run := qat.Run{Model: b.single.Model, Device: m.Device, Samples: b.in.samples, Group: m.Group}
+	if err := e.obey(&run); err != nil {
 		return err
 	}
 	if e.Metric {
@@ -57,6 +58,46 @@ func (m *Machine) help(ctx context.Context, o BuildOptions) error {
 		return nil
 	}
 	return err
+}
+
+// obey puts the plan and the options, as they came across, into a run. Rank 0 does so
+// too: what JSON does not tell apart must be the same for all.
+func (e errand) obey(run *qat.Run) (err error) {
+	run.Options = e.Options
+	run.Plan, err = calib.ParsePlan(e.Plan)
+	return err
+}
+
+// beginning is what has to be the same on all processes before the work begins.
+type beginning struct {
+	Model string // the file's hash
+	Shape [2]int
+	Data  int
+}
+
+// begun makes sure that all processes have read what they need, and the same.
+func (m *Machine) begun(ctx context.Context, b *building, err error) error {
+	var mine, first beginning
+	if err == nil {
+		mine = beginning{Model: b.single.Source.SHA256, Shape: b.r.Shape}
+		if b.in.samples != nil {
+			mine.Data = b.in.samples.Len()
+		}
+	}
+	data, _ := json.Marshal(mine)
+	if data, err = m.Group.Share(ctx, err, data); err != nil {
+		return err
+	}
+	if err = json.Unmarshal(data, &first); err == nil {
+		switch {
+		case mine.Model != first.Model:
+			err = fault.Usage(fmt.Errorf("its model %s is another file than that of process 0: start all processes with the same model", b.o.Model))
+		case mine != first:
+			err = fault.Usage(fmt.Errorf("it has %d pictures at %dx%d where process 0 has %d at %dx%d: start all processes with the same pictures and options",
+				mine.Data, mine.Shape[0], mine.Shape[1], first.Data, first.Shape[0], first.Shape[1]))
+		}
+	}
+	return m.Group.Agree(ctx, err, nil, nil)
 }
 
 // gather tells the others to train as run says.
@@ -77,10 +118,16 @@ func (b *building) gather(ctx context.Context, run *qat.Run) error {
 	if err != nil {
 		return err
 	}
+	if data, err = g.Share(ctx, nil, data); err != nil {
+		return err
+	}
 	run.Group = g
-	_, err = g.Share(ctx, nil, data)
+	e = errand{}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return err
+	}
 	slog.Info(fmt.Sprintf("training over %d processes by %s, %d pictures of each in a step", g.Size(), g.Name(), run.Options.Batch*run.Options.Accumulate))
-	return err
+	return e.obey(run)
 }
 
 // dismiss lets the others end, where they have not trained or no more is to be

@@ -12,4 +12,5 @@ if [ -x "$SETUP_DIR/tensorrt-rtx.sh" ]; then
 fi
 if [ "${1:-}" = test ]; then
     "$SETUP_DIR/python.sh"
+    "$SETUP_DIR/mpi.sh"
 fi

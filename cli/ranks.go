@@ -17,7 +17,7 @@ import (
 
 func collectiveFlag() urfave.Flag {
 	return &urfave.StringFlag{Name: "collective", Category: flagsTraining, Value: string(collective.Auto),
-		Usage: "`NAME` of what joins the processes that mpirun started: auto (MPI on CPUs, NCCL on GPUs), none"}
+		Usage: "`NAME` of what joins the processes that mpirun started (auto: MPI on CPUs, NCCL on GPUs)"}
 }
 
 // member is what a session is among several processes.

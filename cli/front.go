@@ -52,7 +52,7 @@ func (s *session) writeFront(f *job.Front) error {
 	}
 	t := report.NewTable(">in FP16", ">error", ">ms", "and these")
 	for _, p := range f.Points {
-		t.Add(fmt.Sprint(p.Float), share(p.Error), fmt.Sprintf("%.3f", p.Latency), report.OneLine(p.Names(2)))
+		t.Add(fmt.Sprint(p.Float), share(p.Error), p.Milliseconds(), report.OneLine(p.Names(2)))
 	}
 	return s.table(t)
 }

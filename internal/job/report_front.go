@@ -33,7 +33,7 @@ func (f *Front) blocks() []page.Block {
 		if worst > 0 {
 			bar = p.Error / worst
 		}
-		t.Rows = append(t.Rows, []page.Cell{{Text: fmt.Sprint(p.Float)}, {Text: percent(p.Error), Bar: bar}, {Text: fmt.Sprintf("%.3f", p.Latency)}, {Text: p.Names(named)}})
+		t.Rows = append(t.Rows, []page.Cell{{Text: fmt.Sprint(p.Float)}, {Text: percent(p.Error), Bar: bar}, {Text: p.Milliseconds()}, {Text: p.Names(named)}})
 	}
 	what := "latency, ms (estimate for " + f.GPU + ")"
 	if f.Measured {
@@ -44,6 +44,14 @@ func (f *Front) blocks() []page.Block {
 		blocks = append(blocks, page.Block{Facts: []page.Fact{{Name: "INT8 gains nothing in", Value: strings.Join(slow, ", ")}}})
 	}
 	return blocks
+}
+
+// Milliseconds is the latency as people read it: layers of small networks take little.
+func (p FrontPoint) Milliseconds() string {
+	if p.Latency < 0.1 {
+		return fmt.Sprintf("%.4f", p.Latency)
+	}
+	return fmt.Sprintf("%.3f", p.Latency)
 }
 
 // Names are the layers that a point adds, so many of them by name.

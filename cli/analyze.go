@@ -108,6 +108,7 @@ func (s *session) analyzeOptions(c *urfave.Context) (job.AnalyzeOptions, error) 
 	if o.Calibrate, _, err = calibrateOptions(c); err != nil {
 		return o, err
 	}
+	o.Calibrate.NoDepthwise = withoutDepthwise(c, o.GPU)
 	for _, f := range []struct{ what, path string }{{"--data", o.Data}, {"--images", o.Images}, {"--val", o.Val}, {"--val-images", o.ValImages},
 		{"--engine", o.Engine}, {"--engine-fp16", o.EngineFP16}} {
 		if f.path != "" {

@@ -194,6 +194,7 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 	if o.GPU, err = gpuOption(c, targetsOf(c)); err != nil {
 		return o, err
 	}
+	o.Calibrate.NoDepthwise = withoutDepthwise(c, o.GPU)
 	if o.Output == "" {
 		o.Output = defaultEngine(o)
 	} else if ext := strings.ToLower(filepath.Ext(o.Output)); ext == ".onnx" || ext == ".json" {

@@ -41,6 +41,12 @@ func gpuOption(c *urfave.Context, targets []int) (roofline.GPU, error) {
 	return roofline.Default(), nil
 }
 
+// withoutDepthwise says whether the GPU that was asked for has no INT8 kernels for
+// depthwise layers.
+func withoutDepthwise(c *urfave.Context, g roofline.GPU) bool {
+	return (c.IsSet("gpu") || c.IsSet("target")) && !g.DepthwiseINT8()
+}
+
 // writeFront is the table of forms between all INT8 and all float.
 func (s *session) writeFront(f *job.Front) error {
 	if f == nil || len(f.Points) == 0 {

@@ -31,6 +31,9 @@ type CalibrateOptions struct {
 	Layers []LayerKind
 	// SkipTensors stay float, by name.
 	SkipTensors []string
+	// NoDepthwise keeps the search from taking depthwise layers in: the GPU that it is for
+	// has no INT8 kernels for them.
+	NoDepthwise bool
 	// PerTensor gives a weight one scale instead of one for each output channel.
 	PerTensor bool
 	// Grid tries combinations of methods instead of Method.

@@ -10,6 +10,8 @@ import (
 
 	"trtact/calib"
 	"trtact/internal/analysis"
+	"trtact/internal/onnx"
+	"trtact/internal/onnx/shape"
 	"trtact/internal/testenv"
 	"trtact/trt"
 )
@@ -120,4 +122,48 @@ func TestLayerTimes(t *testing.T) {
 	if _, err := layerTimes(context.Background(), path, []string{"stem"}, trt.BuildOptions{}); err == nil {
 		t.Error("an engine of another model was taken")
 	}
+}
+
+// TestNoDepthwise: for a GPU without INT8 kernels for depthwise layers the search does
+// not take them in.
+func TestNoDepthwise(t *testing.T) {
+	d := depthwiseNet(t)
+	for _, without := range []bool{false, true} {
+		o := CalibrateOptions{Placement: calib.DefaultOptions(), NoDepthwise: without}
+		plan, err := o.place(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tensors []string
+		if err := o.widen(d, plan, &tensors); err != nil {
+			t.Fatal(err)
+		}
+		if taken := len(o.Search.Wider) > 0; taken == without {
+			t.Errorf("without kernels %v: layers to take in %v", without, taken)
+		}
+	}
+}
+
+// depthwiseNet is a depthwise convolution between two others.
+func depthwiseNet(t *testing.T) *Detector {
+	t.Helper()
+	d := oneInput(t)
+	g := &onnx.Graph{Inputs: []onnx.Value{{Name: "x", Type: onnx.Float, Dims: []int{1, 16, 6, 6}}}, Outputs: []onnx.Value{{Name: "out", Type: onnx.Float}},
+		Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{}}
+	in := "x"
+	for _, l := range []struct {
+		out  string
+		dims []int
+	}{{"a", []int{16, 16, 1, 1}}, {"b", []int{16, 1, 3, 3}}, {"c", []int{16, 16, 1, 1}}, {"out", []int{16, 16, 1, 1}}} {
+		g.Init[l.out+".w"] = onnx.NewTensor(l.dims, make([]float32, volume(l.dims)))
+		g.Nodes = append(g.Nodes, &onnx.Node{Name: l.out, Op: "Conv", Inputs: []string{in, l.out + ".w"}, Outputs: []string{l.out},
+			Attrs: map[string]onnx.Attr{"group": int64(16 / l.dims[1]), "kernel_shape": []int64{int64(l.dims[2]), int64(l.dims[3])}}})
+		in = l.out
+	}
+	m := &onnx.Model{IR: 8, Opset: 13, Graph: g}
+	if err := shape.Infer(m, nil); err != nil {
+		t.Fatal(err)
+	}
+	d.Model = m
+	return d
 }

@@ -30,7 +30,7 @@ func newKept(dir string, d *Detector, data *coco.Dataset, o BuildOptions) kept {
 	options := o.Calibrate
 	enc := json.NewEncoder(h)
 	enc.Encode([]any{calib.PlanVersion, d.Source.SHA256, d.Spec, options.Method, options.Weights, options.Placement,
-		options.Equalise, options.Biases, options.Images, options.Layers, options.SkipTensors, options.PerTensor, options.Grid,
+		options.Equalise, options.Biases, options.Images, options.Layers, options.SkipTensors, options.PerTensor, options.Grid, options.NoDepthwise,
 		options.Search.Candidates, options.Search.Images, options.Search.Groups})
 	for _, im := range data.Images {
 		if info, err := os.Stat(im.Path); err == nil {

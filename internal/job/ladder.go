@@ -57,6 +57,10 @@ type rung struct {
 	climb   func(ctx context.Context, best *candidate) (*candidate, error)
 }
 
+// beyondReach is how many times the limit an error at the heads may be for a search and
+// rounding to be worth their time: they lower it by a tenth to a third.
+const beyondReach = 2
+
 // improve takes the candidate up the ladder as far as was asked for and is needed.
 func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time) (*candidate, error) {
 	mode := b.o.Distil.Mode
@@ -88,6 +92,9 @@ func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time)
 		// Training that was asked for is done whatever was reached.
 		if last.Enough && !(mode == DistilOn && r.name == RungDistilled) {
 			break
+		}
+		if b.meter == nil && r.name != RungDistilled && last.Lost > beyondReach*last.Limit {
+			continue
 		}
 		next := &NextRung{r.name, r.seconds()}
 		b.r.Ladder[len(b.r.Ladder)-1].Next = next

@@ -116,10 +116,10 @@ func oneScale(p *calib.Plan) {
 
 // widen lets the search take in layers that placement leaves float, and has the
 // tensors observed that would be quantised with them. Where kinds of layers were
-// named, depthwise ones are not for the search to decide.
+// named, or the GPU has no kernels, depthwise ones are not for the search to decide.
 func (o *CalibrateOptions) widen(d *Detector, p *calib.Plan, tensors *[]string) error {
 	w, err := calib.Widen(d.Model.Graph, p, func(wide *calib.Options) {
-		wide.Pooled, wide.Depthwise = true, wide.Depthwise || o.Layers == nil
+		wide.Pooled, wide.Depthwise = true, wide.Depthwise || o.Layers == nil && !o.NoDepthwise
 	})
 	if err != nil || len(w.Layers) == 0 {
 		return err

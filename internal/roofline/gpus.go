@@ -22,6 +22,10 @@ type GPU struct {
 	Bandwidth float64 `json:"bandwidth_gbs"` // 10^9 bytes a second
 }
 
+// DepthwiseINT8 says whether there are INT8 kernels for depthwise convolutions: not on
+// Turing and before (TensorRT issues 3385 and 4529: none, or slower than FP16).
+func (g GPU) DepthwiseINT8() bool { return g.Capability > 75 }
+
 // GPUs are from NVIDIA's data sheets and architecture papers: T4 (2018), A10, A30 and
 // L4 (data sheets), RTX 30 (GA102 paper), RTX 40 (Ada paper), RTX 50 (Blackwell paper),
 // Orin (technical brief; its figures with sparsity are halved here). FP16 is with FP16

@@ -101,9 +101,8 @@ func (l Layer) INT8(g GPU) float64 {
 	return bound(l.Operations*l.padding(padINT8), g.INT8, l.bytes(1), g)
 }
 
-// HasINT8 says whether there is a kernel for the layer in INT8 that is worth it: on
-// Turing none for depthwise convolutions.
-func (l Layer) HasINT8(g GPU) bool { return !l.Depthwise || g.Capability > 75 }
+// HasINT8 says whether there is a kernel for the layer in INT8.
+func (l Layer) HasINT8(g GPU) bool { return !l.Depthwise || g.DepthwiseINT8() }
 
 // padding is how many times as much tensor cores compute, with channels filled up.
 func (l Layer) padding(to float64) float64 {

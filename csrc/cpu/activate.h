@@ -1,8 +1,9 @@
-// From an activation's number to code: calls f with the function object, so that
-// every loop is compiled once for each activation and vectorised.
+// From a function's number to code: calls f with the function object, so that every
+// loop is compiled once for each and vectorised.
 #pragma once
 
 #include "../kernels/any_activation.h"
+#include "../kernels/binary.h"
 #include "op.h"
 
 namespace trtact::cpu {
@@ -39,6 +40,17 @@ inline void with_common_activation(const trtact_activation& a, const F& f) {
 
 inline void require_activation(const trtact_activation& a) {
   require(a.kind >= 0 && a.kind < TRTACT_ACT_COUNT, "unknown activation");
+}
+
+template <class F>
+inline void with_binary(int32_t kind, const F& f) {
+  switch (kind) {
+#define TRTACT_CASE(kind, function) \
+  case kind: return f(function);
+    TRTACT_BINARIES(TRTACT_CASE)
+#undef TRTACT_CASE
+  }
+  fail("unknown binary operator " + std::to_string(kind));
 }
 
 // y[i] = f(x[i]); padding lanes of the last channel block are set to zero.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../common/strided.h"
 #include "onednn.h"
 
 namespace trtact::cpu {
@@ -25,37 +26,11 @@ class Copy : public Op {
 
  private:
   void add(const Desc& d, const trtact_copy_part& part) {
-    require(part.input >= 0 && part.rank >= 0 && part.rank <= TRTACT_MAX_RANK, "copy: a part is malformed");
+    require(part.input >= 0, "copy: a part is malformed");
     require(d.in(part.input).layout == TRTACT_PLAIN && d.out(0).layout == TRTACT_PLAIN,
             "copy: tensors must be row-major");
-    trtact_copy_part merged = part;
-    merged.rank = 0;
-    int64_t in_low = part.in_offset, in_high = part.in_offset;
-    int64_t out_low = part.out_offset, out_high = part.out_offset;
-    for (int i = 0; i < part.rank; i++) {
-      const int64_t n = part.dims[i];
-      if (n == 0) return;
-      (part.in_stride[i] < 0 ? in_low : in_high) += (n - 1) * part.in_stride[i];
-      (part.out_stride[i] < 0 ? out_low : out_high) += (n - 1) * part.out_stride[i];
-      if (n == 1) continue;
-      int& r = merged.rank;
-      if (r > 0 && merged.in_stride[r - 1] == part.in_stride[i] * n &&
-          merged.out_stride[r - 1] == part.out_stride[i] * n) {
-        merged.dims[r - 1] *= n;
-      } else {
-        merged.dims[r++] = n;
-      }
-      merged.in_stride[r - 1] = part.in_stride[i];
-      merged.out_stride[r - 1] = part.out_stride[i];
-    }
-    require(in_low >= 0 && in_high < elements(d.in(part.input)), "copy: reads outside its input");
-    require(out_low >= 0 && out_high < size_, "copy: writes outside its output");
-    if (merged.rank == 0) {
-      merged.rank = 1;
-      merged.dims[0] = 1;
-      merged.in_stride[0] = merged.out_stride[0] = 1;
-    }
-    parts_.push_back(merged);
+    trtact_copy_part merged;
+    if (merge_part(part, d.in(part.input), d.out(0), &merged)) parts_.push_back(merged);
   }
 
   // The dimension along which the input is contiguous, if the output is

@@ -22,21 +22,6 @@ class Unary : public Op {
   trtact_activation act_;
 };
 
-template <class F>
-void with_binary(int32_t kind, const F& f) {
-  switch (kind) {
-    case TRTACT_ADD: return f([](float x, float y) { return x + y; });
-    case TRTACT_SUB: return f([](float x, float y) { return x - y; });
-    case TRTACT_MUL: return f([](float x, float y) { return x * y; });
-    case TRTACT_DIV: return f([](float x, float y) { return x / y; });
-    case TRTACT_POW: return f([](float x, float y) { return powf(x, y); });
-    case TRTACT_MIN: return f([](float x, float y) { return minimum(x, y); });
-    case TRTACT_MAX: return f([](float x, float y) { return maximum(x, y); });
-    case TRTACT_PRELU: return f([](float x, float y) { return x < 0.0f ? x * y : x; });
-  }
-  fail("unknown binary operator " + std::to_string(kind));
-}
-
 class Binary : public Op {
  public:
   explicit Binary(const Desc& d) : view_(d.out(0)) {

@@ -1,6 +1,5 @@
 // Gradients of the elementwise operators and of the per-channel affine one, and
 // the sum of gradients of a tensor with several readers.
-#include "../kernels/binary.h"
 #include "activate.h"
 #include "broadcast.h"
 #include "each.h"
@@ -31,26 +30,11 @@ class UnaryBackward : public Op {
   trtact_activation act_;
 };
 
-template <class F>
-void with_derivative(int32_t kind, const F& f) {
-  switch (kind) {
-    case TRTACT_ADD: return f(AddDerivative{});
-    case TRTACT_SUB: return f(SubDerivative{});
-    case TRTACT_MUL: return f(MulDerivative{});
-    case TRTACT_DIV: return f(DivDerivative{});
-    case TRTACT_POW: return f(PowDerivative{});
-    case TRTACT_MIN: return f(MinDerivative{});
-    case TRTACT_MAX: return f(MaxDerivative{});
-    case TRTACT_PRELU: return f(PReluDerivative{});
-  }
-  fail("unknown binary operator " + std::to_string(kind));
-}
-
 class BinaryBackward : public Op {
  public:
   explicit BinaryBackward(const Desc& d)
       : view_(d.out(0)), p_(d.params<trtact_binary_backward>()), a_(d, 0), b_(d, 1) {
-    with_derivative(p_.kind, [](auto) {});
+    with_binary(p_.kind, [](auto) {});
     require(p_.by == 0 || p_.by == 1, "binary backward: by is 0 or 1");
     require_same(d.in(2), d.out(0), "binary backward: dy and the gradient differ in shape or layout");
     if (!view_.blocked) {
@@ -67,7 +51,7 @@ class BinaryBackward : public Op {
   void run(const Args& args) const override {
     const float *a = a_.of(args), *b = b_.of(args), *dy = args.in[2];
     float* out = args.out[0];
-    with_derivative(p_.kind, [&](auto f) {
+    with_binary(p_.kind, [&](auto f) {
       if (p_.by == 0)
         loop(a, b, dy, out, [=](float u, float v) TRTACT_INLINE { return f.left(u, v); });
       else

@@ -6,8 +6,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "../kernels/fake_quantize.h"
 #include "../kernels/histogram.h"
-#include "../kernels/quantize.h"
 #include "activate.h"
 #include "each.h"
 #include "trtact/training.h"
@@ -56,7 +56,7 @@ class ActQuantize : public Op {
     float *q = args.out[0], *y = with_y_ ? args.out[1] : nullptr;
     const float clip = p_.has_clip ? *clip_.of(args) : std::numeric_limits<float>::infinity();
     with_grid_and_activation(p_, *scale_.of(args), false, [&](auto grid, auto f) {
-      each(x, q, y, f, [=](float a) TRTACT_INLINE { return grid(least(clip, greatest(-clip, a))); });
+      each(x, q, y, f, [=](float a) TRTACT_INLINE { return grid(clip_to(clip, a)); });
     });
   }
 
@@ -104,7 +104,6 @@ class ActQuantizeBackward : public Op {
   void run(const Args& args) const override {
     const float* dy = p_.has_dy ? args.in[at_dy_] : nullptr;
     with_grid_and_activation(p_, *scale_.of(args), p_.pass_outside != 0, [&](auto grid, auto f) {
-      // What reaches the activation's result a: term(a, g) = {da, what is summed}.
       const auto loop = [&](auto summed, auto term) {
         if (dy)
           pass<summed>(args, f, term, [=](int64_t i) TRTACT_INLINE { return dy[i]; });
@@ -113,34 +112,24 @@ class ActQuantizeBackward : public Op {
       };
       if (p_.has_clip) {
         const float clip = *clip_.of(args);
-        const auto term = [=](float a, float g) TRTACT_INLINE {
-          const float passed = grid.passed(least(clip, greatest(-clip, a)), g);
-          const float inside = fabsf(a) > clip ? 0.0f : passed;
-          return Gradient{inside, copysignf(1.0f, a) * (passed - inside)};
-        };
+        const auto term = [=](float a, float g) TRTACT_INLINE { return learned_clip(grid, clip, a, g); };
         sum_ ? loop(std::true_type{}, term) : loop(std::false_type{}, term);
       } else if (sum_) {
-        loop(std::true_type{}, [=](float a, float g) TRTACT_INLINE {
-          return Gradient{grid.passed(a, g), g * grid.step_derivative(a)};
-        });
+        loop(std::true_type{}, [=](float a, float g) TRTACT_INLINE { return learned_step(grid, a, g); });
       } else {
-        loop(std::false_type{}, [=](float a, float g) TRTACT_INLINE { return Gradient{grid.passed(a, g), 0.0f}; });
+        loop(std::false_type{}, [=](float a, float g) TRTACT_INLINE { return straight_through(grid, a, g); });
       }
     });
   }
 
  private:
-  struct Gradient {
-    float da, sum;
-  };
-
   template <bool kSummed, class F, class T, class Y>
   void pass(const Args& args, const F& f, const T& term, const Y& other) const {
     const float *x = args.in[0], *dq = args.in[2];
     float* dx = args.out[0];
     const auto one = [=](int64_t i, bool real) TRTACT_INLINE {
       const float xi = x[i];
-      const Gradient t = term(f(xi), dq[i]);
+      const QuantizedGradient t = term(f(xi), dq[i]);
       const float slope = f.derivative(xi) * (t.da + other(i));
       dx[i] = real ? slope : 0.0f;
       return real ? t.sum : 0.0f;
@@ -279,17 +268,9 @@ class ObserveScale : public Op {
     workspace_bytes = bytes_of_sums(pieces_of(view_));
   }
   void run(const Args& args) const override {
-    float *state = args.out[0], *scale = args.out[1];
     const float top = absmax(args);
-    if (p_.kind == TRTACT_RUNNING_MAXIMUM) {
-      state[0] += 1.0f;
-      state[1] = maximum(state[1], top);
-      *scale = scale_of(state[1], p_.levels);
-    } else {
-      state[0] = p_.rate * state[0] + 1.0f;
-      state[1] = p_.rate * state[1] + top;
-      *scale = scale_of(state[1] / state[0], p_.levels);
-    }
+    args.out[1][0] = p_.kind == TRTACT_RUNNING_MAXIMUM ? move_maximum(args.out[0], top, p_.levels)
+                                                       : move_average(args.out[0], top, p_.rate, p_.levels);
   }
 
  private:

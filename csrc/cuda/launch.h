@@ -56,6 +56,19 @@ __global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, F f) {
     if (first + k * kThreads < n) f.store(first + k * kThreads, v[k]);
 }
 
+template <class F>
+__global__ void __launch_bounds__(kThreads) map_planes_kernel(uint32_t space, F f) {
+  const auto row = f.plane(blockIdx.x);
+  const uint32_t first = blockIdx.y * (kThreads * kUnroll) + threadIdx.x;
+  decltype(row.load(0u)) v[kUnroll];
+#pragma unroll
+  for (unsigned k = 0; k < kUnroll; k++)
+    if (first + k * kThreads < space) v[k] = row.load(first + k * kThreads);
+#pragma unroll
+  for (unsigned k = 0; k < kUnroll; k++)
+    if (first + k * kThreads < space) row.store(first + k * kThreads, v[k]);
+}
+
 // f(i) for every i below n, in no order. f is a struct of plain values whose operator()
 // is TRTACT_HD (nvcc knows no lambdas inside generic lambdas).
 template <class F>
@@ -73,7 +86,16 @@ void map(const Place& at, cudaStream_t stream, int64_t n, const F& f) {
   launch(at, map_kernel<F>, blocks_for(n, int64_t{kThreads} * kUnroll), kThreads, stream, static_cast<uint32_t>(n), f);
 }
 
+// The same for every place of every plane, where f.plane(p) has what a plane's
+// elements share: a division for each element is saved.
+template <class F>
+void map_planes(const Place& at, cudaStream_t stream, int64_t planes, int64_t space, const F& f) {
+  const dim3 grid(static_cast<unsigned>(planes), blocks_for(space, int64_t{kThreads} * kUnroll));
+  launch(at, map_planes_kernel<F>, grid, kThreads, stream, static_cast<uint32_t>(space), f);
+}
+
 #define TRTACT_EACH(...) ::trtact::cuda::each(TRTACT_PLACE(each), __VA_ARGS__)
 #define TRTACT_MAP(...) ::trtact::cuda::map(TRTACT_PLACE(map), __VA_ARGS__)
+#define TRTACT_MAP_PLANES(...) ::trtact::cuda::map_planes(TRTACT_PLACE(map_planes), __VA_ARGS__)
 
 }  // namespace trtact::cuda

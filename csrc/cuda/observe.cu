@@ -83,8 +83,10 @@ void histogram(Lane& lane, const trtact_tensor& t, const float* x, float upper, 
 
 void channel_sums(Lane& lane, const trtact_tensor& t, const float* x, double* sums) {
   const View v(t);
-  double* planes = static_cast<double*>(lane.scratch(static_cast<size_t>(v.n * v.c) * sizeof(double)));
-  reduce_rows<AddTwo>(TRTACT_PLACE(channel_sums), lane.stream, v.n * v.c, v.space,
+  const size_t parts = bytes_of_planes<AddTwo>(v.n * v.c, v.space);
+  char* scratch = static_cast<char*>(lane.scratch(parts + static_cast<size_t>(v.n * v.c) * sizeof(double)));
+  double* planes = reinterpret_cast<double*>(scratch + parts);
+  reduce_planes<AddTwo>(TRTACT_PLACE(channel_sums), lane.stream, v.n * v.c, v.space, scratch,
                       PlaneValue{x, static_cast<uint32_t>(v.space)}, StorePlane{planes});
   const auto found = fetch<double>(lane, planes, v.n * v.c);
   for (int64_t i = 0; i < v.n * v.c; i++) sums[i % v.c] += found[i];

@@ -92,4 +92,43 @@ void reduce_rows(const Place& at, cudaStream_t stream, int64_t rows, int64_t len
          f, finish);
 }
 
+template <class C, class F>
+__global__ void __launch_bounds__(kThreads) reduce_plane_pieces_kernel(uint32_t length, typename C::Value* part, F f) {
+  const C combine;
+  const uint32_t first = blockIdx.y * static_cast<uint32_t>(kPiece);
+  const uint32_t end = length - first < kPiece ? length : first + static_cast<uint32_t>(kPiece);
+  typename C::Value v = combine.zero();
+  for (uint32_t i = first + threadIdx.x; i < end; i += kThreads) v = combine(v, f(blockIdx.x, i));
+  v = block_reduce(v, combine);
+  if (threadIdx.x == 0) part[static_cast<size_t>(blockIdx.x) * gridDim.y + blockIdx.y] = v;
+}
+
+template <class C>
+struct PlanePart {
+  const typename C::Value* part;
+  uint32_t count;
+  TRTACT_HD typename C::Value operator()(uint32_t plane, uint32_t i) const {
+    return part[static_cast<size_t>(plane) * count + i];
+  }
+};
+
+template <class C>
+size_t bytes_of_planes(int64_t planes, int64_t length) {
+  const int64_t count = pieces_of(length);
+  return count == 1 ? 0 : aligned(static_cast<size_t>(planes * count) * sizeof(typename C::Value));
+}
+
+// reduce_rows for few and long rows: several blocks each. part has
+// bytes_of_planes<C>(planes, length).
+template <class C, class F, class G>
+void reduce_planes(const Place& at, cudaStream_t stream, int64_t planes, int64_t length, void* part, const F& f,
+                   const G& finish) {
+  const int64_t count = pieces_of(length);
+  if (count == 1) return reduce_rows<C>(at, stream, planes, length, f, finish);
+  auto* p = static_cast<typename C::Value*>(part);
+  launch(at, reduce_plane_pieces_kernel<C, F>, dim3(static_cast<unsigned>(planes), static_cast<unsigned>(count)),
+         kThreads, stream, static_cast<uint32_t>(length), p, f);
+  reduce_rows<C>(at, stream, planes, count, PlanePart<C>{p, static_cast<uint32_t>(count)}, finish);
+}
+
 }  // namespace trtact::cuda

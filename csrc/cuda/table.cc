@@ -4,8 +4,31 @@
 
 namespace trtact::cuda {
 
-#define TRTACT_CUDA_OPERATORS(X) \
-  X(TRTACT_OP_UNARY, make_unary)
+#define TRTACT_CUDA_OPERATORS(X)                                                \
+  X(TRTACT_OP_CONV, make_conv)                                                  \
+  X(TRTACT_OP_CONV_TRANSPOSE, make_conv_transpose)                              \
+  X(TRTACT_OP_MATMUL, make_matmul)                                              \
+  X(TRTACT_OP_UNARY, make_unary)                                                \
+  X(TRTACT_OP_BINARY, make_binary)                                              \
+  X(TRTACT_OP_COPY, make_copy)                                                  \
+  X(TRTACT_OP_CHANNELS, make_channels)                                          \
+  X(TRTACT_OP_QUANTIZE, make_quantize)                                          \
+  X(TRTACT_OP_DEQUANTIZE, make_dequantize)                                      \
+  X(TRTACT_OP_AFFINE, make_affine)                                              \
+  X(TRTACT_OP_REORDER, make_reorder)                                            \
+  X(TRTACT_OP_CONV_BACKWARD_DATA, make_conv_backward_data)                      \
+  X(TRTACT_OP_CONV_TRANSPOSE_BACKWARD_DATA, make_conv_transpose_backward_data)  \
+  X(TRTACT_OP_CONV_BACKWARD_WEIGHTS, make_conv_backward_weights)                \
+  X(TRTACT_OP_CONV_TRANSPOSE_BACKWARD_WEIGHTS, make_conv_transpose_backward_weights)\
+  X(TRTACT_OP_UNARY_BACKWARD, make_unary_backward)                              \
+  X(TRTACT_OP_BINARY_BACKWARD, make_binary_backward)                            \
+  X(TRTACT_OP_AFFINE_BACKWARD, make_affine_backward)                            \
+  X(TRTACT_OP_SUM, make_sum)                                                    \
+  X(TRTACT_OP_ACT_QUANTIZE, make_act_quantize)                                  \
+  X(TRTACT_OP_ACT_QUANTIZE_BACKWARD, make_act_quantize_backward)                \
+  X(TRTACT_OP_QUANTIZE_WEIGHTS, make_quantize_weights)                          \
+  X(TRTACT_OP_QUANTIZE_WEIGHTS_BACKWARD, make_quantize_weights_backward)        \
+  X(TRTACT_OP_OBSERVE_SCALE, make_observe_scale)
 
 #define TRTACT_DECLARE(kind, make) std::unique_ptr<Op> make(const Desc&);
 TRTACT_CUDA_OPERATORS(TRTACT_DECLARE)

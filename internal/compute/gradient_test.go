@@ -248,27 +248,30 @@ func TestGradients(t *testing.T) {
 		for i := range cases {
 			c := &cases[i]
 			in, dy := c.values()
-			for _, l := range c.layouts {
-				for _, threads := range []int{1, 2} {
-					c.run(t, d, l, threads, func(name string, k int, got []float32) {
-						want, ok := slopes[key{i, k}]
-						if !ok {
-							want = c.slopes(in, dy, k)
-							slopes[key{i, k}] = want
-						}
-						top := 0.0
-						for _, v := range got {
-							top = math.Max(top, math.Abs(float64(v)))
-						}
-						for at, w := range want {
-							if !agrees(got[at], w, top) {
-								t.Errorf("%s: element %d is %g, by finite differences %g", name, at, got[at], w)
-								return
-							}
-						}
-					})
+			check := func(t *testing.T, name string, k int, got []float32) {
+				want, ok := slopes[key{i, k}]
+				if !ok {
+					want = c.slopes(in, dy, k)
+					slopes[key{i, k}] = want
+				}
+				top := 0.0
+				for _, v := range got {
+					top = math.Max(top, math.Abs(float64(v)))
+				}
+				for at, w := range want {
+					if !agrees(got[at], w, top) {
+						t.Errorf("%s: element %d is %g, by finite differences %g", name, at, got[at], w)
+						return
+					}
 				}
 			}
+			t.Run(c.name, func(t *testing.T) {
+				for _, l := range c.layouts {
+					for _, threads := range []int{1, 2} {
+						c.run(t, d, l, threads, func(name string, k int, got []float32) { check(t, name, k, got) })
+					}
+				}
+			})
 		}
 	})
 }

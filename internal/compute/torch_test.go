@@ -187,21 +187,23 @@ func TestGradientsAgainstTorch(t *testing.T) {
 	eachDevice(t, func(t *testing.T, d *Device) {
 		for n := range cases {
 			c := &cases[n]
-			for _, l := range c.layouts {
-				c.run(t, d, l, 2, func(name string, k int, got []float32) {
-					w := want[c.name][place[n][k]]
-					off := 0.0
-					for i, v := range w.Values {
-						g := got[i*w.Step]
-						off = math.Max(off, math.Abs(float64(g)-v)/(w.Top+1e-30))
-						if !agrees(g, v, w.Top) {
-							t.Errorf("%s: element %d is %g, PyTorch's %g", name, i*w.Step, g, v)
-							return
+			t.Run(c.name, func(t *testing.T) {
+				for _, l := range c.layouts {
+					c.run(t, d, l, 2, func(name string, k int, got []float32) {
+						w := want[c.name][place[n][k]]
+						off := 0.0
+						for i, v := range w.Values {
+							g := got[i*w.Step]
+							off = math.Max(off, math.Abs(float64(g)-v)/(w.Top+1e-30))
+							if !agrees(g, v, w.Top) {
+								t.Errorf("%s: element %d is %g, PyTorch's %g", name, i*w.Step, g, v)
+								return
+							}
 						}
-					}
-					worst = math.Max(worst, off)
-				})
-			}
+						worst = math.Max(worst, off)
+					})
+				}
+			})
 		}
 	})
 	t.Logf("%d functions; largest difference %.2g of the tensor's largest gradient", len(cases), worst)

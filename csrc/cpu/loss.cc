@@ -4,10 +4,8 @@
 // serves every axis and both layouts.
 #include "../kernels/loss.h"
 
-#include <cmath>
 #include <cstring>
 
-#include "../kernels/activation.h"
 #include "each.h"
 #include "trtact/training.h"
 
@@ -56,21 +54,6 @@ class Loss : public Op {
   }
 
  private:
-  // 1 - cos of two vectors from their three products, and what its gradient is
-  // made of; a vector shorter than 1e-8 counts as that long, as in PyTorch.
-  struct Cosine {
-    double value;
-    float by_s, by_t;
-    Cosine(double st, double ss, double tt, double share) {
-      constexpr double kLeast = 1e-8;
-      const double a = std::max(std::sqrt(ss), kLeast), b = std::max(std::sqrt(tt), kLeast);
-      const double cos = st / (a * b);
-      value = 1 - cos;
-      by_t = static_cast<float>(-share / (a * b));
-      by_s = static_cast<float>(a > kLeast ? share * cos / (a * a) : 0);
-    }
-  };
-
   int64_t chunks() const { return (static_cast<int64_t>(starts_.size()) + kBlock - 1) / kBlock; }
 
   // Where the elements of a group lie from its first, and where groups begin.
@@ -197,10 +180,10 @@ class Loss : public Op {
     for (int64_t i = 0; i < size * kBlock; i += kBlock) {
 #pragma omp simd
       for (int64_t l = 0; l < kBlock; l++) {
-        const float ls = s[i + l] - log_s[l], lt = t[i + l] - log_t[l], p = et[i + l] * per_t[l];
-        cross[l] -= static_cast<double>(p) * ls;
-        kl[l] += static_cast<double>(p) * (lt - ls);
-        s[i + l] = share * (es[i + l] * per_s[l] - p);
+        const Divergence d(s[i + l], es[i + l], log_s[l], per_s[l], t[i + l], et[i + l], log_t[l], per_t[l]);
+        cross[l] += d.cross;
+        kl[l] += d.kl;
+        s[i + l] = share * d.gradient;
       }
     }
     for (int64_t l = 0; l < kBlock; l++) value[l] = channel ? Two{kl[l] * square, kl[l] * square} : Two{cross[l], kl[l]};
@@ -220,14 +203,15 @@ class Loss : public Op {
     for (int64_t i = 0; i < size * kBlock; i += kBlock) {
 #pragma omp simd
       for (int64_t l = 0; l < kBlock; l++) {
-        x[i + l] = (x[i + l] - top[l]) * per;
+        x[i + l] = shifted(x[i + l], top[l], per);
         e[i + l] = exp_clamped(x[i + l]);
         sum[l] += e[i + l];
       }
     }
     for (int64_t l = 0; l < kBlock; l++) {
-      log_sum[l] = static_cast<float>(std::log(sum[l]));
-      per_sum[l] = static_cast<float>(1 / sum[l]);
+      const SoftmaxSum both(sum[l]);
+      log_sum[l] = both.log;
+      per_sum[l] = both.per;
     }
   }
 

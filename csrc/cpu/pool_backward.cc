@@ -2,7 +2,7 @@
 // so that windows which overlap can add to it without a race.
 #include <algorithm>
 
-#include "../kernels/activation.h"
+#include "../kernels/window.h"
 #include "each.h"
 #include "trtact/training.h"
 
@@ -25,13 +25,15 @@ class PoolBackward : public Op {
       Axis& a = axis_[3 - p_.spatial + i];
       a = {dx.dims[2 + i], dy.dims[2 + i], p_.kernel[i], p_.stride[i], p_.dilation[i], p_.pad_begin[i], {}, {}};
     }
-    for (Axis& a : axis_)
-      for (int64_t o = 0; o < a.out; o++) {
-        const int64_t before = a.pad - o * a.stride, room = a.in - 1 + before;
-        a.first.push_back(before > 0 ? (before + a.dilation - 1) / a.dilation : 0);
-        a.last.push_back(room < 0 ? 0 : std::min(a.kernel, room / a.dilation + 1));
+    for (Axis& a : axis_) {
+      const auto i32 = [](int64_t v) { return static_cast<int32_t>(v); };
+      const WindowAxis w{i32(a.in), i32(a.out), i32(a.kernel), i32(a.stride), i32(a.dilation), i32(a.pad)};
+      for (int32_t o = 0; o < w.out; o++) {
+        a.first.push_back(w.first(o));
+        a.last.push_back(w.last(o));
         require(a.first[o] < a.last[o], "pooling backward: a window lies in the padding alone");
       }
+    }
   }
   void run(const Args& args) const override {
     const int64_t in = axis_[0].in * axis_[1].in * axis_[2].in * view_.lanes;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "launch.h"
+#include "memory.h"
 
 namespace trtact::cuda {
 
@@ -24,8 +25,7 @@ struct MaxBits {
   TRTACT_HD int32_t operator()(int32_t x, int32_t y) const { return x > y ? x : y; }
 };
 
-// Combines the values of a block's kThreads threads; thread 0 gets the result. Between
-// two uses in one kernel stands a __syncthreads.
+// Combines the values of a block's kThreads threads; all of them get the result.
 template <class C>
 __device__ typename C::Value block_reduce(typename C::Value v, C combine) {
   using Value = typename C::Value;
@@ -36,7 +36,9 @@ __device__ typename C::Value block_reduce(typename C::Value v, C combine) {
     if (threadIdx.x < half) shared[threadIdx.x] = combine(shared[threadIdx.x], shared[threadIdx.x + half]);
     __syncthreads();
   }
-  return shared[0];
+  const Value all = shared[0];
+  __syncthreads(); // before shared is used again
+  return all;
 }
 
 constexpr int64_t kPiece = 4096; // elements that one block reduces

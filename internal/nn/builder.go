@@ -217,9 +217,18 @@ func (b *builder) describe(n *onnx.Node) string {
 }
 
 func (b *builder) newTensor(dims []int, layout compute.Layout) *tensor {
-	t := &tensor{desc: compute.Tensor{Dims: dims, Layout: layout}, first: len(b.steps), last: len(b.steps)}
+	t := &tensor{desc: compute.Tensor{Dims: dims, Layout: b.layout(layout)}, first: len(b.steps), last: len(b.steps)}
 	b.tensors = append(b.tensors, t)
 	return t
+}
+
+// layout is the one that is used where this one is wanted: with a block of 1 there is
+// only one, and no reorder.
+func (b *builder) layout(wanted compute.Layout) compute.Layout {
+	if b.device.Block() == 1 {
+		return compute.Plain
+	}
+	return wanted
 }
 
 // output makes the device tensor of a node's output.
@@ -258,6 +267,7 @@ func (b *builder) in(name string, layout compute.Layout) (*tensor, error) {
 	if err := b.materialize(v); err != nil {
 		return nil, err
 	}
+	layout = b.layout(layout)
 	have, other := v.plain, v.blocked
 	if layout == compute.Blocked {
 		have, other = other, have
@@ -406,7 +416,7 @@ func packsConstants(p compute.Params) bool {
 
 // constantTensor is a constant of our own making, as an operator's input.
 func (b *builder) constantTensor(dims []int, layout compute.Layout, data []float32) *tensor {
-	t := &tensor{desc: compute.Tensor{Dims: dims, Layout: layout}, constant: data}
+	t := &tensor{desc: compute.Tensor{Dims: dims, Layout: b.layout(layout)}, constant: data}
 	b.tensors = append(b.tensors, t)
 	return t
 }

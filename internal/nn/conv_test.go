@@ -315,7 +315,7 @@ func productTrials() []*trial {
 	return append(list, t.outputs("y"))
 }
 
-func TestConvolutions(t *testing.T)           { runTrials(t, openBest(t), convTrials()) }
-func TestTransposedConvolutions(t *testing.T) { runTrials(t, openBest(t), transposedTrials()) }
-func TestActivations(t *testing.T)            { runTrials(t, openBest(t), activationTrials()) }
-func TestProducts(t *testing.T)               { runTrials(t, openBest(t), productTrials()) }
+func TestConvolutions(t *testing.T)           { runTrials(t, convTrials()) }
+func TestTransposedConvolutions(t *testing.T) { runTrials(t, transposedTrials()) }
+func TestActivations(t *testing.T)            { runTrials(t, activationTrials()) }
+func TestProducts(t *testing.T)               { runTrials(t, productTrials()) }

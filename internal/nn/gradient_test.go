@@ -108,16 +108,17 @@ func untrainable(err error) string {
 
 // TestGradientsOfGraphs: the gradients of small models by all inputs and
 // parameters, against differences of the loss along random directions.
-func TestGradientsOfGraphs(t *testing.T) {
-	d := openBest(t)
+func TestGradientsOfGraphs(t *testing.T) { eachDevice(t, testGradientsOfGraphs) }
+
+func testGradientsOfGraphs(t *testing.T, d testDevice) {
 	reasons := map[string]int{}
 	checked := 0
 	for i, c := range allTrials() {
-		if i%3 != 0 { // the list is long, its neighbours alike
+		if i%(3*d.every(4)) != 0 { // the list is long, its neighbours alike
 			continue
 		}
 		r := rand.New(rand.NewPCG(1, uint64(len(c.name))))
-		g, reason, err := student(c, d, r)
+		g, reason, err := student(c, d.Device, r)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -136,7 +137,7 @@ func TestGradientsOfGraphs(t *testing.T) {
 		}
 	}
 	t.Logf("%d graphs; left out: %v", checked, reasons)
-	if checked < 1000 {
+	if checked < 1000/d.every(4) {
 		t.Errorf("only %d graphs were checked", checked)
 	}
 }

@@ -454,8 +454,8 @@ func outputTrials() []*trial {
 	return list
 }
 
-func TestWindows(t *testing.T) { runTrials(t, openBest(t), windowTrials()) }
-func TestResize(t *testing.T)  { runTrials(t, openBest(t), resizeTrials()) }
-func TestMoves(t *testing.T)   { runTrials(t, openBest(t), moveTrials()) }
-func TestBinary(t *testing.T)  { runTrials(t, openBest(t), binaryTrials()) }
-func TestOutputs(t *testing.T) { runTrials(t, openBest(t), outputTrials()) }
+func TestWindows(t *testing.T) { runTrials(t, windowTrials()) }
+func TestResize(t *testing.T)  { runTrials(t, resizeTrials()) }
+func TestMoves(t *testing.T)   { runTrials(t, moveTrials()) }
+func TestBinary(t *testing.T)  { runTrials(t, binaryTrials()) }
+func TestOutputs(t *testing.T) { runTrials(t, outputTrials()) }

@@ -302,4 +302,4 @@ func quantizedTrials() []*trial {
 	return list
 }
 
-func TestQuantized(t *testing.T) { runTrials(t, openBest(t), quantizedTrials()) }
+func TestQuantized(t *testing.T) { runTrials(t, quantizedTrials()) }

@@ -13,10 +13,14 @@ import (
 
 // TestStudentIsTheQuantisedGraph: what a student computes is what the Q/DQ graph
 // computes when it is only run.
-func TestStudentIsTheQuantisedGraph(t *testing.T) {
-	d := openBest(t)
+func TestStudentIsTheQuantisedGraph(t *testing.T) { eachDevice(t, testStudentIsTheQuantisedGraph) }
+
+func testStudentIsTheQuantisedGraph(t *testing.T, d testDevice) {
 	checked := 0
-	for _, c := range quantizedTrials() {
+	for i, c := range quantizedTrials() {
+		if i%d.every(3) != 0 {
+			continue
+		}
 		m := c.model.Clone()
 		if err := shape.Infer(m, nil); err != nil {
 			t.Fatal(err)
@@ -28,7 +32,7 @@ func TestStudentIsTheQuantisedGraph(t *testing.T) {
 		for _, learned := range []Quantizer{FixedScales, LearnedScales} {
 			o := TrainOptions{Workers: 1, Quantizer: learned, LearnedWeightScales: true,
 				Losses: []LossNode{{Tensor: out, Kind: compute.LossL2, Weight: 1}}}
-			tr, err := NewTrainer(m, d, o)
+			tr, err := NewTrainer(m, d.Device, o)
 			if untrainable(err) != "" {
 				continue
 			}
@@ -36,7 +40,7 @@ func TestStudentIsTheQuantisedGraph(t *testing.T) {
 				t.Errorf("%s: %v", c.name, err)
 				continue
 			}
-			want, _, err := evaluate(d, m, c.feed, Options{})
+			want, _, err := evaluate(d.Device, m, c.feed, Options{})
 			if err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
@@ -66,7 +70,7 @@ func TestStudentIsTheQuantisedGraph(t *testing.T) {
 		}
 	}
 	t.Logf("%d students", checked)
-	if checked < 300 {
+	if checked < 300/d.every(3) {
 		t.Errorf("only %d students were checked", checked)
 	}
 }
@@ -159,8 +163,10 @@ func (m *twoLayers) gradients() (g twoGradients) {
 
 // TestQuantisersInTraining: the updates of two quantised layers by SGD, against
 // the formulas in float64.
-func TestQuantisersInTraining(t *testing.T) {
-	d := openBest(t)
+func TestQuantisersInTraining(t *testing.T) { eachDevice(t, testQuantisersInTraining) }
+
+func testQuantisersInTraining(t *testing.T, device testDevice) {
+	d := device.Device
 	const in, mid, out, side = 3, 21, 5, 6
 	c := newTrial("two layers")
 	c.input("x", 1, in, side, side)

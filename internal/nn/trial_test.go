@@ -156,13 +156,14 @@ func readTensor(t testing.TB, path string) *onnx.Tensor {
 }
 
 // runTrials runs all trials there and here, here in every way.
-func runTrials(t *testing.T, d *compute.Device, trials []*trial) {
+func runTrials(t *testing.T, trials []*trial) {
 	t.Helper()
-	runTrialsIn(t, d, trials, true)
+	runTrialsIn(t, openAll(t), trials, true)
 }
 
-// runTrialsIn runs all trials there and here; everyWay as (*trial).check has it.
-func runTrialsIn(t *testing.T, d *compute.Device, trials []*trial, everyWay bool) {
+// runTrialsIn runs all trials there and here on the devices; everyWay as
+// (*trial).check has it. On the emulated device it runs only some of them, one way.
+func runTrialsIn(t *testing.T, devices []testDevice, trials []*trial, everyWay bool) {
 	t.Helper()
 	root := t.TempDir()
 	folder := func(i int) string { return filepath.Join(root, fmt.Sprintf("%05d", i)) }
@@ -193,7 +194,11 @@ func runTrialsIn(t *testing.T, d *compute.Device, trials []*trial, everyWay bool
 			want[name] = readTensor(t, filepath.Join(folder(i), "out_"+name+".pb"))
 			values += want[name].Len()
 		}
-		c.check(t, d, want, everyWay)
+		for _, d := range devices {
+			if i%d.every(3) == 0 {
+				c.check(t, d.Device, want, everyWay && d.kind != "emulated")
+			}
+		}
 	}
 	t.Logf("%d models, %d values", len(trials), values)
 }
@@ -201,7 +206,7 @@ func runTrialsIn(t *testing.T, d *compute.Device, trials []*trial, everyWay bool
 // TestTrialsAVX2 runs every trial on the library for processors without AVX-512.
 func TestTrialsAVX2(t *testing.T) {
 	inAVX2(t, func(d *compute.Device) {
-		runTrialsIn(t, d, allTrials(), false)
+		runTrialsIn(t, []testDevice{{d, "cpu"}}, allTrials(), false)
 	})
 }
 

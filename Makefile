@@ -16,7 +16,7 @@ NATIVE_FLAGS = -DONEDNN_ROOT="$$ONEDNN_ROOT" -DTENSORRT_ROOT="$${TENSORRT_ROOT:-
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
 
-.PHONY: help setup setup-cuda setup-test build native go demo test test-gpu check-tensorrt bench bench-gpu references accuracy ladder \
+.PHONY: help setup setup-cuda setup-test build native go demo test test-gpu sanitize-gpu check-tensorrt bench bench-gpu references accuracy ladder \
         zoo lint fuzz docs update-snapshots generate sanitize install clean
 
 help: ## this list
@@ -51,6 +51,9 @@ check-tensorrt: setup native ## the TensorRT shims against TensorRT's real libra
 
 test-gpu: setup-test native go ## the tests that need an NVIDIA GPU, as a table; skips where there is none
 	@scripts/gpu.sh test
+
+sanitize-gpu: setup-test native go ## the CUDA kernels' tests under compute-sanitizer; skips where there is no NVIDIA GPU
+	@scripts/gpu.sh sanitize
 
 bench: setup-test native go ## our speed and memory beside the peers', with ratios
 	@scripts/bench.sh

@@ -75,8 +75,8 @@ trtact doctor --json | jq '.parts[] | select(.found | not) | .name'`,
 func examine(ctx context.Context) (doctorResult, error) {
 	cpu := cpuPart()
 	engines, err := tensorRTParts(ctx)
-	parts := append([]part{cpu}, engines...)
-	return doctorResult{OK: cpu.Found, Parts: append(parts, mpiPart(), ncclPart(), nvmlPart(), driverPart(), runtimePart(), cudnnPart())}, err
+	parts := append([]part{cpu, cudaPart()}, engines...)
+	return doctorResult{OK: cpu.Found, Parts: append(parts, mpiPart(), ncclPart(), nvmlPart(), driverPart(), runtimePart(), cudnnPart(), cublasPart())}, err
 }
 
 // tensorRTParts is a part for every TensorRT that this program was built for,
@@ -149,6 +149,25 @@ func collectivePart(e collective.Engine, name, needed, get string) part {
 	return p
 }
 
+// cudaPart opens the first GPU, if the backend was built and everything it wants is here.
+func cudaPart() part {
+	p := part{
+		Name: "CUDA backend",
+		For:  "calibration, training, evaluation and detection on a GPU",
+		Get:  "`make setup-cuda build` builds it; it runs with an NVIDIA driver, cuDNN 8 or 9 and cuBLAS",
+	}
+	cuda.CuDNN()
+	cuda.CuBLAS()
+	d, err := compute.OpenCUDA(0)
+	if err != nil {
+		p.Problem = err.Error()
+		return p
+	}
+	defer d.Close()
+	p.Found, p.Version, p.Path = true, d.Version(), d.Path()
+	return p
+}
+
 func nvmlPart() part {
 	p := part{
 		Name: "NVIDIA driver (NVML)",
@@ -185,8 +204,13 @@ func runtimePart() part {
 }
 
 func cudnnPart() part {
-	return libraryPart(cuda.CuDNN(), "cuDNN", "TensorRT 8, which uses it for some layers",
+	return libraryPart(cuda.CuDNN(), "cuDNN", "the CUDA backend's convolutions; TensorRT 8, which uses it for some layers",
 		"package libcudnn9-cuda-12 (TensorRT 8: libcudnn8) of NVIDIA's package repository")
+}
+
+func cublasPart() part {
+	return libraryPart(cuda.CuBLAS(), "cuBLAS", "the CUDA backend's matrix products; cuDNN, which uses it too",
+		"package libcublas-12-x of NVIDIA's package repository, or the CUDA toolkit")
 }
 
 func libraryPart(l cuda.Library, name, needed, get string) part {

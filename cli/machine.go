@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"trtact/cuda"
 	"trtact/internal/compute"
 	"trtact/internal/fault"
 	"trtact/internal/gpu"
@@ -40,22 +40,71 @@ func (t *stages) finish() {
 	t.current = nil
 }
 
+// cudaWorkers is how many images a GPU works on at once, unless --threads says: their
+// kernels overlap, and each takes memory of its own.
+const cudaWorkers = 4
+
 // machine opens the device that --device asks for. done closes it and takes
 // the last stage's bar away, and may be called again.
 func (s *session) machine() (m *job.Machine, done func(), err error) {
-	if s.device.kind == "cuda" {
-		return nil, nil, s.noCUDA()
-	}
-	d, err := compute.OpenCPU()
+	d, threads, err := s.openDevice()
 	if err != nil {
 		return nil, nil, err
 	}
-	s.log.Debug("computing on " + d.Version())
 	show := &stages{s: s}
-	return &job.Machine{Device: d, Threads: s.threads, Progress: show}, sync.OnceFunc(func() {
+	return &job.Machine{Device: d, Threads: threads, Progress: show}, sync.OnceFunc(func() {
 		show.finish()
 		d.Close()
 	}), nil
+}
+
+// openDevice is the device and how many threads work on it. auto takes a GPU where
+// the CUDA backend opens one.
+func (s *session) openDevice() (*compute.Device, int, error) {
+	gpuThreads := s.threads
+	if gpuThreads == 0 {
+		gpuThreads = cudaWorkers
+	}
+	switch s.device.kind {
+	case "cuda":
+		d, err := s.openCUDA()
+		return d, gpuThreads, err
+	case "auto":
+		if !cuda.Driver().Found() {
+			break
+		}
+		d, err := s.openCUDA()
+		if err == nil {
+			s.log.Info("computing on " + d.Version())
+			return d, gpuThreads, nil
+		}
+		s.log.Debug("not on a GPU: " + err.Error())
+	}
+	d, err := compute.OpenCPU()
+	if err != nil {
+		return nil, 0, err
+	}
+	s.log.Debug("computing on " + d.Version())
+	return d, s.threads, nil
+}
+
+// openCUDA opens the GPU of --device, the first one for auto.
+func (s *session) openCUDA() (*compute.Device, error) {
+	if s.device.kind == "cuda" {
+		m, err := gpu.Open() // says best why there is no driver
+		if err != nil {
+			return nil, err
+		}
+		m.Close()
+	}
+	// Found in more places than the backend looks, and then loaded.
+	cuda.CuDNN()
+	cuda.CuBLAS()
+	d, err := compute.OpenCUDA(s.device.index)
+	if err != nil {
+		return nil, fault.NoDevice(fmt.Errorf("--device %s: %w", s.device, err))
+	}
+	return d, nil
 }
 
 // machineFor is machine for one of these detectors that is no engine; engines alone need
@@ -76,16 +125,6 @@ func engineVersion(d *job.Detector) string {
 		return ""
 	}
 	return d.Engine.Version()
-}
-
-// noCUDA is why --device cuda cannot be had.
-func (s *session) noCUDA() error {
-	m, err := gpu.Open()
-	if err != nil {
-		return err
-	}
-	m.Close()
-	return fault.NoDevice(errors.New("--device " + s.device.String() + ": this program has no CUDA backend to compute with; use --device cpu (engines run on the GPU all the same)"))
 }
 
 // isEngine tells an engine from an ONNX file by its name or its sidecar.

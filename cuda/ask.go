@@ -61,7 +61,7 @@ func askVersion(library, symbol string) (path string, version int, err error) {
 		}
 	}()
 	returns := C.int(0)
-	if symbol == "cudnnGetVersion" {
+	if symbol == "cudnnGetVersion" || symbol == "cublasGetCudartVersion" {
 		returns = 1
 	}
 	var v C.longlong

@@ -1,7 +1,8 @@
 // Package cuda is CUDA from Go. Nothing of CUDA is linked: libraries are opened
 // at run time, so the program starts on machines that have none.
 //
-// This file looks for NVIDIA's libraries and asks them for their versions.
+// This file looks for NVIDIA's libraries and asks them for their versions. One that was
+// found stays loaded, so whoever opens it by its name later gets the same one.
 package cuda
 
 import (
@@ -36,6 +37,19 @@ func Runtime() Library {
 // CuDNN looks for cuDNN, newest first.
 func CuDNN() Library {
 	return find([]string{"libcudnn.so.9", "libcudnn.so.8"}, "cudnnGetVersion", cudnnVersion)
+}
+
+// CuBLAS looks for cuBLAS, newest first. Its version is its major number, which is in
+// its name.
+func CuBLAS() Library {
+	for _, major := range []string{"13", "12", "11"} {
+		l := find([]string{"libcublas.so." + major}, "cublasGetCudartVersion", func(int) string { return major })
+		if l.Path != "" {
+			l.Version = major
+			return l
+		}
+	}
+	return Library{}
 }
 
 // cudaVersion reads 12040 as 12.4.

@@ -2,10 +2,14 @@
 # make test-gpu, make bench-gpu: what needs an NVIDIA GPU. Without one they say why and
 # end well, so that a list of all checks runs anywhere.
 #
-#   scripts/gpu.sh test             the Go tests named TestGPU...; ends with a table
+#   scripts/gpu.sh test             the Go tests named TestGPU..., and the tests of
+#                                   operators and of training on the GPU; ends with a table
+#   scripts/gpu.sh sanitize         the tests of operators under compute-sanitizer
 #   scripts/gpu.sh bench [MODEL...] every model in FP32, FP16, INT8 and INT8+FP16, in
 #                                   turns, as Markdown (default: the bundled detector,
-#                                   then those of TRTACT_DATA)
+#                                   then those of TRTACT_DATA); a training step beside
+#                                   PyTorch's on the same GPU, where TRTACT_TORCH names a
+#                                   Python that has it
 #
 # What stands between the two lines of = goes into docs/results.md as it is.
 set -euo pipefail
@@ -30,6 +34,8 @@ test)
     log=build/test-gpu.log
     status=0
     go test -count=1 -v -run '^TestGPU' ./trt ./cuda ./cli ./internal/... >"$log" 2>&1 || status=$?
+    TRTACT_TEST_DEVICE=cuda go test -count=1 -v ./internal/compute >>"$log" 2>&1 || status=$?
+    TRTACT_TEST_DEVICE=cuda go test -count=1 -v -run 'Gradients|Student|Quantisers' ./internal/nn >>"$log" 2>&1 || status=$?
     heading
     printf '| test | result | seconds |\n|---|---|---|\n'
     sed -nE 's/^ *--- (PASS|FAIL|SKIP): ([^ ]+) \(([0-9.]+)s\)$/| \2 | \1 | \3 |/p' "$log"
@@ -42,6 +48,17 @@ test)
     fi
     exit $status
     ;;
+sanitize)
+    sanitizer=$(command -v compute-sanitizer || echo "${TRTACT_CUDA_ROOT:-/usr/local/cuda}/bin/compute-sanitizer")
+    [ -x "$sanitizer" ] || { echo "sanitize-gpu: needs compute-sanitizer of the CUDA toolkit on the PATH" >&2; exit 1; }
+    go test -c -o build/compute.test ./internal/compute
+    cd internal/compute
+    for tool in memcheck racecheck initcheck synccheck; do
+        echo "$tool"
+        TRTACT_TEST_DEVICE=cuda "$sanitizer" --tool "$tool" --error-exitcode 1 ../../build/compute.test -test.count=1 >../../build/"$tool".log 2>&1 ||
+            { echo "sanitize-gpu: $tool found something; whole output: build/$tool.log" >&2; exit 1; }
+    done
+    ;;
 bench)
     [ $# -gt 0 ] || set -- examples/shapes/shapes.onnx ${TRTACT_DATA:+"$TRTACT_DATA"/models/*.onnx}
     heading
@@ -53,7 +70,15 @@ bench)
         build/trtact --quiet bench "$model" --precision fp32,fp16,int8,int8+fp16 --data "$data" --cuda-graph --format markdown ||
             { echo "$(basename "$model"): failed" >&2; status=1; }
     done
+    if [ -n "${TRTACT_TORCH:-}" ] && [ -n "${TRTACT_PYTHON:-}" ]; then
+        printf '\n### a step of training\n\n'
+        "$TRTACT_PYTHON" scripts/bench/bench.py --device cuda || echo "training: failed" >&2
+    fi
     echo "$line"
     exit $status
     ;;
+<<<<<<< HEAD
+=======
+*) echo "gpu.sh: want test, sanitize or bench, not $what" >&2; exit 2 ;;
+>>>>>>> 7f0be94 (csrc, compute, cli: --device cuda opens the CUDA backend; memory that does not fit is refused with what would; integers may go to tensor cores)
 esac

@@ -1,4 +1,6 @@
 // The CPU backend behind compute.h: the function table, devices and buffers.
+#include <sys/sysinfo.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -56,6 +58,15 @@ void release(trtact_device*, void* p) {
 int32_t copy(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*) {
   std::memcpy(to, from, bytes);
   return 0;
+}
+
+int32_t memory(trtact_device*, size_t* available, size_t* total, trtact_error* error) {
+  return guarded(error, [&] {
+    struct sysinfo info;
+    if (sysinfo(&info) != 0) fail("the system does not say how much memory it has");
+    *available = (info.freeram + info.bufferram) * info.mem_unit;
+    *total = info.totalram * info.mem_unit;
+  });
 }
 
 int32_t op_create(trtact_device*, const trtact_op_desc* raw, int32_t threads, trtact_op** out,
@@ -129,7 +140,7 @@ extern "C" const trtact_backend* trtact_backend_open(uint32_t abi) {
   static const trtact_backend table = {
       TRTACT_COMPUTE_ABI, sizeof(trtact_backend), "cpu", version_text(),
       device_open, device_close, device_block,
-      alloc, release, copy, copy,
+      alloc, release, copy, copy, memory,
       op_create, op_release, op_workspace_bytes, op_info,
       run,
       observe_absmax, observe_histogram, observe_channel_sums,

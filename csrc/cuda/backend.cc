@@ -96,6 +96,13 @@ int32_t download(trtact_device* d, void* to, const void* from, size_t bytes, trt
   return copy(d, to, from, bytes, cudaMemcpyDeviceToHost, error);
 }
 
+int32_t memory(trtact_device* d, size_t* available, size_t* total, trtact_error* error) {
+  return guarded(error, [&] {
+    d->device.enter();
+    TRTACT_CUDA(cudaMemGetInfo(available, total));
+  });
+}
+
 // Kernels count elements in 32 bits.
 void check_size(const trtact_tensor& t) {
   check_tensor(t);
@@ -220,7 +227,7 @@ trtact_backend* table() {
   static trtact_backend t = {
       TRTACT_COMPUTE_ABI, sizeof(trtact_backend), "cuda", version_text().c_str(),
       device_open, device_close, device_block,
-      alloc, release, upload, download,
+      alloc, release, upload, download, memory,
       op_create, op_release, op_workspace_bytes, op_info,
       run,
       observe_absmax, observe_histogram, observe_channel_sums,

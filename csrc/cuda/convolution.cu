@@ -112,7 +112,8 @@ Convolution::Convolution(const trtact_conv& p, const trtact_tensor& x, const trt
                          CUDNN_DATA_FLOAT),
             "cudnnSetConvolutionNdDescriptor");
   check_dnn(dnn.set_groups(conv_.get(), static_cast<int>(p.groups)), "cudnnSetConvolutionGroupCount");
-  check_dnn(dnn.set_math(conv_.get(), CUDNN_FMA_MATH), "cudnnSetConvolutionMathType");
+  const bool tensor_cores = (p.integers && !data && !filter) || device.tf32();
+  check_dnn(dnn.set_math(conv_.get(), tensor_cores ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH), "cudnnSetConvolutionMathType");
 
   // The first algorithm that cuDNN has for this geometry; its workspace.
   const Device::Lease lane(device);
@@ -122,7 +123,8 @@ Convolution::Convolution(const trtact_conv& p, const trtact_tensor& x, const trt
       size_t bytes = 0;
       if ((status = workspace_of(algorithm, &bytes)) != 0) continue;
       dnn_bytes_ = std::max(dnn_bytes_, aligned(bytes));
-      info_ = "cudnn " + std::string(what) + " " + std::to_string(algorithm) + (padded_ ? " padded" : "");
+      info_ = "cudnn " + std::string(what) + " " + std::to_string(algorithm) + (padded_ ? " padded" : "") +
+              (tensor_cores ? " tf32" : "");
       return algorithm;
     }
     check_dnn(status, what);

@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include <cstdlib>
+
 namespace trtact::cuda {
 namespace {
 
@@ -92,6 +94,8 @@ Device::Device(int index) : index_(index) {
   TRTACT_CUDA(cudaGetDeviceProperties(&p, index));
   name_ = std::string(p.name) + ", sm_" + std::to_string(p.major) + std::to_string(p.minor);
   if (p.major * 10 + p.minor < 75) fail(name_ + " is older than sm_75, the oldest that this backend has kernels for");
+  const char* tf32 = std::getenv("TRTACT_CUDA_TF32");
+  tf32_ = tf32 && std::strcmp(tf32, "1") == 0;
   cudnn();
   cublas();
   free_.push_back(std::make_unique<Lane>());

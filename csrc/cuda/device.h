@@ -45,6 +45,9 @@ class Device {
   // "NVIDIA T4, sm_75"
   const std::string& name() const { return name_; }
   Graphs& graphs() { return graphs_; }
+  // Whether products of floats may be made in TF32 (TRTACT_CUDA_TF32=1), in which 13
+  // bits of each operand are left out; sums and weights stay in single precision.
+  bool tf32() const { return tf32_; }
 
   class Lease {
    public:
@@ -65,6 +68,7 @@ class Device {
 
   int index_;
   std::string name_;
+  bool tf32_ = false;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Lane>> free_;
   Graphs graphs_;

@@ -39,7 +39,6 @@ struct GroupValue {
 
 struct Top {
   using Value = float;
-  TRTACT_HD float zero() const { return -INFINITY; }
   TRTACT_HD float operator()(float a, float b) const { return maximum(a, b); }
 };
 

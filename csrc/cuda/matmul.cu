@@ -11,7 +11,7 @@ constexpr size_t kWorkspace = 4 << 20;
 
 class MatMul : public Op {
  public:
-  explicit MatMul(const Desc& d) : p_(d.params<trtact_matmul>()), a_(d, 0), b_(d, 1) {
+  explicit MatMul(const Desc& d) : p_(d.params<trtact_matmul>()), tf32_(d.device.tf32()), a_(d, 0), b_(d, 1) {
     const auto &a = d.in(0), &b = d.in(1), &y = d.out(0);
     require(y.rank >= 2, "matmul: the result must have at least two dimensions");
     require(a.rank >= 2 && a.rank <= y.rank && b.rank >= 2 && b.rank <= y.rank, "matmul: an operand has a wrong rank");
@@ -38,6 +38,7 @@ class MatMul : public Op {
     const float *a = a_.of(args), *b = b_.of(args);
     cublasHandle_t h = args.lane.blas();
     check_blas(cublas().set_workspace(h, args.workspace, kWorkspace), "cublasSetWorkspace");
+    check_blas(cublas().set_math(h, tf32_ ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
     const int last = static_cast<int>(batches_.dims.size()) - 1;
     int64_t outer = 1;
     for (int i = 0; i < last; i++) outer *= batches_.dims[i];
@@ -70,6 +71,7 @@ class MatMul : public Op {
   }
 
   trtact_matmul p_;
+  bool tf32_;
   Input a_, b_, bias_, scale_;
   Loops batches_;
   int64_t m_ = 0, n_ = 0, k_ = 0, rows_ = 0;

@@ -105,6 +105,7 @@ type Conv struct {
 	Transposed        bool
 	Groups            int
 	HasBias, HasScale bool
+	Integers          bool // x and w hold whole numbers of 8 bits
 	Act               Activation
 	Quantize          float32 // > 0: the result is put on the grid of this scale
 }

@@ -2,6 +2,7 @@ package compute
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,13 +37,21 @@ func OpenCPU() (*Device, error) {
 	case !cpu.X86.HasAVX2 || !cpu.X86.HasFMA:
 		return nil, errors.New("open the CPU backend: it needs a processor with AVX2 and FMA")
 	}
+	path, err := find(name)
+	if err != nil {
+		return nil, fmt.Errorf("open the CPU backend: %w: run `make build`, or set TRTACT_LIB to the folder that holds it", err)
+	}
+	return Open(path, 0)
+}
+
+// find is the path of one of our own libraries.
+func find(name string) (string, error) {
 	dirs := LibraryDirs()
 	for _, dir := range dirs {
 		path := filepath.Join(dir, name)
 		if _, err := os.Stat(path); err == nil {
-			return Open(path, 0)
+			return path, nil
 		}
 	}
-	return nil, errors.New("open the CPU backend: " + name + " not found in " + strings.Join(dirs, ", ") +
-		": run `make build`, or set TRTACT_LIB to the folder that holds it")
+	return "", errors.New(name + " not found in " + strings.Join(dirs, ", "))
 }

@@ -100,7 +100,7 @@ func encodeParams(m *arena, params Params, desc *C.trtact_op_desc) error {
 		}
 		p.spatial = n
 		p.groups = C.int64_t(v.Groups)
-		p.has_bias, p.has_scale = flag(v.HasBias), flag(v.HasScale)
+		p.has_bias, p.has_scale, p.integers = flag(v.HasBias), flag(v.HasScale), flag(v.Integers)
 		p.act = activation(v.Act)
 		p.quantize = C.float(v.Quantize)
 		set(unsafe.Pointer(p), C.sizeof_trtact_conv)

@@ -34,6 +34,7 @@ static int32_t b_alloc(const trtact_backend* b, trtact_device* d, size_t n, void
 static void b_release(const trtact_backend* b, trtact_device* d, void* p) { b->release(d, p); }
 static int32_t b_upload(const trtact_backend* b, trtact_device* d, void* to, size_t at, const void* from, size_t n, trtact_error* e) { return b->upload(d, (char*)to + at, from, n, e); }
 static int32_t b_download(const trtact_backend* b, trtact_device* d, void* to, const void* from, size_t at, size_t n, trtact_error* e) { return b->download(d, to, (const char*)from + at, n, e); }
+static int32_t b_memory(const trtact_backend* b, trtact_device* d, size_t* available, size_t* total, trtact_error* e) { return b->memory(d, available, total, e); }
 static int32_t b_op_create(const trtact_backend* b, trtact_device* d, const trtact_op_desc* o, int32_t t, trtact_op** op, trtact_error* e) { return b->op_create(d, o, t, op, e); }
 static void b_op_release(const trtact_backend* b, trtact_op* o) { b->op_release(o); }
 static size_t b_op_workspace(const trtact_backend* b, const trtact_op* o) { return b->op_workspace_bytes(o); }
@@ -104,6 +105,16 @@ func (d *Device) Path() string { return d.path }
 
 // Block is the number of channels that lie together in the Blocked layout.
 func (d *Device) Block() int { return int(C.b_block(d.backend, d.handle)) }
+
+// Memory is the device's memory in bytes: what is free now, and all.
+func (d *Device) Memory() (available, total int, err error) {
+	var a, t C.size_t
+	var cerr C.trtact_error
+	if C.b_memory(d.backend, d.handle, &a, &t, &cerr) != 0 {
+		return 0, 0, textOf(&cerr)
+	}
+	return int(a), int(t), nil
+}
 
 // Live counts the devices, buffers and operators now alive in the library.
 func (d *Device) Live() int { return int(C.b_live(d.backend)) }

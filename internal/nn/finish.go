@@ -5,8 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"trtact/internal/compute"
 	"trtact/internal/fault"
 )
@@ -86,7 +84,7 @@ func (b *builder) finish() (*Network, error) {
 	for _, op := range b.ops {
 		n.workspaceBytes = max(n.workspaceBytes, op.Workspace())
 	}
-	if err := fitsMemory(n.ContextBytes()+n.constantBytes, b.o.MaxBytes); err != nil {
+	if err := fitsMemory(b.device, n.ContextBytes()+n.constantBytes, b.o.MaxBytes, n.batch()); err != nil {
 		return nil, err
 	}
 	var err error
@@ -108,23 +106,38 @@ func (b *builder) finish() (*Network, error) {
 	return n, nil
 }
 
-// fitsMemory refuses what cannot be allocated: a system that overcommits would
-// say so only by killing the process.
-func fitsMemory(bytes, most int) error {
-	whose := "allowed is"
+// fitsMemory refuses what cannot be allocated: a system that overcommits would say so
+// only by killing the process, a GPU half-way. batch is what one run takes at once.
+func fitsMemory(d *compute.Device, bytes, most, batch int) error {
+	whose, most, err := "allowed is", most, error(nil)
 	if most == 0 {
-		var info unix.Sysinfo_t
-		if unix.Sysinfo(&info) != nil {
-			return nil
+		var free int
+		if free, most, err = d.Memory(); err != nil {
+			return nil // it will be seen when it is asked for
 		}
-		whose, most = "this machine has", int(info.Totalram)*int(info.Unit)
+		whose = "this machine has"
+		if d.Name() == "cuda" {
+			whose, most = "free on the GPU is", free
+		}
 	}
 	if bytes <= most {
 		return nil
 	}
 	const gib = 1 << 30
-	return fault.BadInput(fmt.Errorf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: use a smaller input size",
-		float64(bytes)/gib, whose, float64(most)/gib))
+	advice := "use a smaller input size"
+	if fits := int(float64(batch) * float64(most) / float64(bytes)); fits > 0 {
+		advice = fmt.Sprintf("a batch of %d fits", fits)
+	}
+	return fault.BadInput(fmt.Errorf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: %s",
+		float64(bytes)/gib, whose, float64(most)/gib, advice))
+}
+
+// batch is how many images the network's first input holds.
+func (n *Network) batch() int {
+	if len(n.inputs) == 0 || len(n.inputs[0].Dims) < 3 {
+		return 1
+	}
+	return max(1, n.inputs[0].Dims[0])
 }
 
 // Tensors start at cache lines.

@@ -37,6 +37,7 @@ func lowerConv(b *builder, n *onnx.Node) error {
 		return err
 	}
 	params.HasBias, params.HasScale = bias != nil, scale != nil
+	params.Integers = scale != nil
 
 	var result string
 	params.Act, result = b.fuseActivation(n.Outputs[0])

@@ -117,12 +117,34 @@ func newTrainer(student *onnx.Model, d *compute.Device, t *training) (*Trainer, 
 	if err != nil {
 		return nil, err
 	}
+	if err := fitsWorkers(d, n, o); err != nil {
+		n.Close()
+		return nil, err
+	}
 	tr := &Trainer{n: n, t: t, o: *o, perImages: map[int]*updatePrograms{}}
 	if err := tr.allocate(); err != nil {
 		tr.Close()
 		return nil, err
 	}
 	return tr, nil
+}
+
+// fitsWorkers refuses more images at once than a GPU has memory for.
+func fitsWorkers(d *compute.Device, n *Network, o *TrainOptions) error {
+	if d.Name() != "cuda" {
+		return nil
+	}
+	free, total, err := d.Memory()
+	if err != nil {
+		return err
+	}
+	each := n.ContextBytes()
+	if each*o.Workers <= free {
+		return nil
+	}
+	const mib = 1 << 20
+	return fmt.Errorf("train: %d images at once take %d MiB of device memory, %d of %d MiB are free: --threads %d fits",
+		o.Workers, each*o.Workers/mib, free/mib, total/mib, free/each)
 }
 
 // allocate makes the memory: parameters at their start, and the contexts.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -69,13 +70,20 @@ func studentOf(t testing.TB, m *onnx.Model) *onnx.Model {
 // BenchmarkStep is a step of YOLOv5n's distillation as scripts/bench/train_torch.py
 // makes it: teacher, student with quantised activations and weights, mean squared
 // errors at the three heads, SGD. Pictures differ from step to step. The figure to
-// look at is the median, ms/step.
+// look at is the median, ms/step. TRTACT_TEST_DEVICE=cuda makes it on a GPU.
 func BenchmarkStep(b *testing.B) {
 	for _, c := range []struct{ size, batch int }{{320, 4}, {640, 1}, {640, 4}} {
 		b.Run(fmt.Sprintf("%d/batch=%d", c.size, c.batch), func(b *testing.B) {
-			d := openCPU(b)
+			d, threads := openCPU(b), runtime.GOMAXPROCS(0)
+			if os.Getenv("TRTACT_TEST_DEVICE") == "cuda" {
+				var err error
+				if d, err = compute.OpenCUDA(0); err != nil {
+					b.Skipf("skipped: needs an NVIDIA GPU and the CUDA backend: %v", err)
+				}
+				defer d.Close()
+				threads = 4 // as many pictures at once
+			}
 			m, heads := cutToHeads(b, "yolov5n", c.size)
-			threads := runtime.GOMAXPROCS(0)
 			o := TrainOptions{Quantizer: FixedScales, Optimizer: compute.Optimize{Kind: compute.SGD}, Workers: min(threads, c.batch)}
 			o.Threads = threads / o.Workers
 			for _, h := range heads {

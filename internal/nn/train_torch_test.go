@@ -128,7 +128,7 @@ func TestStepsAgainstTorch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		losses := steps(t, d, m, student, heads, pictures)
+		losses := steps(t, d, m, student, heads, pictures, torchSteps, torchBatch)
 		want := torchLosses(t, c.name, m, student, pictures)
 		stored[c.name] = want
 		worst, sum, wanted := 0.0, 0.0, 0.0
@@ -166,8 +166,8 @@ func TestStepsAgainstTorch(t *testing.T) {
 	}
 }
 
-// steps are our losses, each summed over the heads.
-func steps(t *testing.T, d *compute.Device, m, student *onnx.Model, heads []string, pictures [][]float32) (losses []float64) {
+// steps are our losses of count steps with batch pictures each, summed over the heads.
+func steps(t *testing.T, d *compute.Device, m, student *onnx.Model, heads []string, pictures [][]float32, count, batch int) (losses []float64) {
 	t.Helper()
 	teacher, err := Compile(m, d, Options{Plain: true})
 	if err != nil {
@@ -184,9 +184,9 @@ func steps(t *testing.T, d *compute.Device, m, student *onnx.Model, heads []stri
 	}
 	defer tr.Close()
 	input := m.Graph.Inputs[0].Name
-	for k := range torchSteps {
-		r, err := tr.Step(context.Background(), torchBatch, torchRate, func(i int, in *Feed) error {
-			x := pictures[(k*torchBatch+i)%len(pictures)]
+	for k := range count {
+		r, err := tr.Step(context.Background(), batch, torchRate, func(i int, in *Feed) error {
+			x := pictures[(k*batch+i)%len(pictures)]
 			err := teacher.ForEach(context.Background(), 1, func(c *Context, _ int) error {
 				if err := c.SetInput(input, x); err != nil {
 					return err

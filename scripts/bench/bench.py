@@ -84,8 +84,9 @@ def inference(threads, rounds):
              "ratio": peer / ours, "bar": 0.9, "note": f"medians of {rounds} turns"}]
 
 
-def training(threads, rounds):
-    """Rows for one step at each size and batch: time, and the process's peak memory."""
+def training(threads, rounds, device):
+    """Rows for one step at each size and batch: time, and on the CPU the process's peak memory."""
+    os.environ["TRTACT_TEST_DEVICE"] = device  # read by BenchmarkStep
     torch = os.environ.get("TRTACT_TORCH")
     if not torch:
         print("bench: no PyTorch (TRTACT_TORCH), training is not compared", file=sys.stderr)
@@ -101,7 +102,7 @@ def training(threads, rounds):
 
         def peer(form):
             _, memory, out = measured([torch, ROOT / "scripts" / "bench" / "train_torch.py", model, quantised, "--size", size,
-                                       "--batch", batch, "--threads", threads, "--form", form])
+                                       "--batch", batch, "--threads", threads, "--form", form, "--device", device])
             return statistics.median(json.loads(out)) * 1000, memory
 
         mine, theirs = [], {"eager": [], "channels_last": []}
@@ -112,9 +113,10 @@ def training(threads, rounds):
             for form, list in theirs.items():
                 list.append(peer(form))
         for form, list in theirs.items():
-            for i, (name, unit, scale) in enumerate(((what, "ms", 1), ("its peak memory", "MB", 1e-6))):
+            columns = ((what, "ms", 1), ("its peak memory", "MB", 1e-6))
+            for i, (name, unit, scale) in enumerate(columns if device == "cpu" else columns[:1]):
                 a, b = (scale * statistics.median(t[i] for t in l) for l in (mine, list))
-                rows.append({"what": name, "unit": unit, "ours": a, "peer": b, "ratio": b / a, "bar": 2.0,
+                rows.append({"what": name, "unit": unit, "ours": a, "peer": b, "ratio": b / a, "bar": 2.0 if device == "cpu" else 1.5,
                              "note": f"PyTorch {form}, medians of {rounds} turns"})
     return rows
 
@@ -125,13 +127,16 @@ def main():
     args.add_argument("--threads", type=int, default=min(os.cpu_count(), 8))
     args.add_argument("--rounds", type=int, default=5)
     args.add_argument("--only", choices=("inference", "calibration", "training"))
+    args.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: training alone, on the GPU")
     args = args.parse_args()
+    if args.device == "cuda":
+        args.only = "training"
     if not (DATA / "models" / "yolov5n.onnx").exists():
         sys.exit(f"bench: no detectors in {DATA}: TRTACT_DATA names the folder with models/ and coco/")
     OUT.mkdir(parents=True, exist_ok=True)
 
     parts = {"inference": lambda: inference(args.threads, args.rounds), "calibration": lambda: calibration(args.images),
-             "training": lambda: training(args.threads, args.rounds)}
+             "training": lambda: training(args.threads, args.rounds, args.device)}
     rows = [row for name, part in parts.items() if args.only in (None, name) for row in part()]
     print(f"{'':32}{'trtact':>10}{'peer':>13}    ratio")
     for r in rows:

@@ -1,6 +1,6 @@
 """The peer's side of `make bench` for training: steps of distillation in PyTorch.
 
-    train_torch.py MODEL.onnx QDQ.onnx --size S --batch N --threads T [--form F]
+    train_torch.py MODEL.onnx QDQ.onnx --size S --batch N --threads T [--form F] [--device cuda]
 
 One step: the float model's heads without gradients, the student with
 torch.fake_quantize_* on activations and weights (absmax/127 per channel, anew in
@@ -29,6 +29,7 @@ def main():
     args.add_argument("--batch", type=int, required=True)
     args.add_argument("--threads", type=int, required=True)
     args.add_argument("--steps", type=int, default=5)
+    args.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args.add_argument("--form", choices=("eager", "channels_last", "compiled", "compiled_channels_last"), default="eager")
     args = args.parse_args()
     torch.set_num_threads(args.threads)
@@ -37,6 +38,7 @@ def main():
     teacher = OnnxModule(args.model, outputs=heads)
     student = OnnxModule(args.quantised, outputs=heads, native=True)
     images = torch.rand(args.batch, 3, args.size, args.size)
+    teacher, student, images = (x.to(args.device) for x in (teacher, student, images))
     if "channels_last" in args.form:
         teacher, student, images = (x.to(memory_format=torch.channels_last) for x in (teacher, student, images))
     if "compiled" in args.form:
@@ -55,6 +57,8 @@ def main():
     for _ in range(2 + args.steps):  # the first two fill caches
         start = time.perf_counter()
         step()
+        if args.device == "cuda":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     print(json.dumps(seconds[2:]))
 

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define TRTACT_COMPUTE_ABI 1u
+#define TRTACT_COMPUTE_ABI 2u
 #define TRTACT_MAX_RANK 8
 #define TRTACT_MAX_SPATIAL 3
 #define TRTACT_API __attribute__((visibility("default")))
@@ -132,6 +132,8 @@ enum {
 typedef struct trtact_conv {
   int32_t spatial; /* number of spatial dimensions, 1 to 3 */
   int32_t has_bias, has_scale;
+  int32_t integers; /* 1: x and w hold whole numbers of 8 bits, which a device may
+                       multiply in any format that holds them exactly */
   int64_t groups;
   int64_t kernel[TRTACT_MAX_SPATIAL];
   int64_t stride[TRTACT_MAX_SPATIAL];
@@ -270,6 +272,9 @@ typedef struct trtact_backend {
   void (*release)(trtact_device*, void*);
   int32_t (*upload)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
   int32_t (*download)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
+
+  /* Bytes of memory: what is free now, and all. */
+  int32_t (*memory)(trtact_device*, size_t* available, size_t* total, trtact_error*);
 
   /* threads: how many threads one run of this op uses (CPU). */
   int32_t (*op_create)(trtact_device*, const trtact_op_desc*, int32_t threads,

@@ -72,13 +72,10 @@ bench)
     done
     if [ -n "${TRTACT_TORCH:-}" ] && [ -n "${TRTACT_PYTHON:-}" ]; then
         printf '\n### a step of training\n\n'
-        "$TRTACT_PYTHON" scripts/bench/bench.py --device cuda || echo "training: failed" >&2
+        "$TRTACT_PYTHON" scripts/bench/bench.py --device cuda || { echo "training: failed" >&2; status=1; }
     fi
     echo "$line"
     exit $status
     ;;
-<<<<<<< HEAD
-=======
 *) echo "gpu.sh: want test, sanitize or bench, not $what" >&2; exit 2 ;;
->>>>>>> 7f0be94 (csrc, compute, cli: --device cuda opens the CUDA backend; memory that does not fit is refused with what would; integers may go to tensor cores)
 esac

@@ -171,10 +171,8 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* e, cudaGraph_t g, uns
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
   std::lock_guard lock(device);
   if (s->capturing) return cudaErrorStreamCaptureUnsupported;
-  for (const auto& work : e->work) {
-    const Access access;
-    work();
-  }
+  const Access access;
+  for (const auto& work : e->work) work();
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t g) { return delete g, cudaSuccess; }

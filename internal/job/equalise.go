@@ -14,12 +14,17 @@ import (
 type Equalise string
 
 // The answers. EqualiseAuto calibrates with and without, where there is anything to
-// even out, and keeps what is closer to the float model.
+// even out, and keeps it where that comes clearly closer to the float model.
 const (
 	EqualiseAuto Equalise = "auto"
 	EqualiseOn   Equalise = "on"
 	EqualiseOff  Equalise = "off"
 )
+
+// equaliseGain is what the error has to fall to for EqualiseAuto to change the model:
+// where equalisation matters it falls to a half and less, and what is nearer to 1 is the
+// difference between any two plans, which mAP does not follow.
+const equaliseGain = 0.9
 
 // equalised calibrates d as o.Equalise says, "" being EqualiseAuto.
 func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions) (*Calibration, error) {
@@ -42,7 +47,7 @@ func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o
 		return nil, err
 	}
 	slog.Debug("equalisation", "tensors", len(list), "error with", with.score, "without", plain.score)
-	if with.score < plain.score {
+	if with.score < equaliseGain*plain.score {
 		return with, nil
 	}
 	plain.Images, plain.Bad = with.Images, with.Bad

@@ -12,5 +12,6 @@ if [ -x "$SETUP_DIR/tensorrt-rtx.sh" ]; then
 fi
 if [ "${1:-}" = test ]; then
     "$SETUP_DIR/python.sh"
+    "$SETUP_DIR/cuda.sh" || say "the CUDA backend is not compiled; its kernels are tested on the emulated device all the same"
     "$SETUP_DIR/mpi.sh"
 fi

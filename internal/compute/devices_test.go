@@ -2,6 +2,7 @@ package compute
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"trtact/internal/testenv"
@@ -26,5 +27,33 @@ func eachDevice(t *testing.T, f func(t *testing.T, d *Device)) {
 			})
 			f(t, d)
 		})
+	}
+}
+
+// TestWhyThereIsNoDevice: one sentence for a driver that is missing or old, for no GPU
+// and for a wrong number.
+func TestWhyThereIsNoDevice(t *testing.T) {
+	for _, library := range testenv.ComputeLibraries(t) {
+		if library.Kind != "emulated" {
+			continue
+		}
+		for _, c := range []struct {
+			devices string
+			index   int
+			want    string
+		}{
+			{"-1", 0, "the NVIDIA driver runs CUDA 13.0, this backend was built with CUDA 13.0: update the driver"},
+			{"0", 0, "the NVIDIA driver sees no GPU"},
+			{"2", 2, "there is no GPU number 2: the driver sees 2"},
+		} {
+			t.Setenv("TRTACT_EMULATED_DEVICES", c.devices)
+			d, err := Open(library.Path, c.index)
+			if err == nil {
+				d.Close()
+			}
+			if err == nil || !strings.HasSuffix(err.Error(), c.want) {
+				t.Errorf("%s devices: %v, want %q", c.devices, err, c.want)
+			}
+		}
 	}
 }

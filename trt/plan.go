@@ -12,6 +12,8 @@ package trt
 //	...
 //	  corrltn={ name="conv" output={"y" } input={"x" "weights" ... } ... }
 //
+// A 1x1 convolution may also be a matrix product, "fully_connected", that says so.
+//
 // That form is nowhere promised. So what is not as expected makes the answer
 // unknown, never zero. Names in it are the model's, which can at worst make the
 // count of its own engine wrong.
@@ -30,9 +32,13 @@ type Convolutions struct {
 var (
 	planHeader  = []byte("header {")
 	planTensor  = regexp.MustCompile(`^(?:sub_)?tensor=\{ .* name="([^"]*)".* type=(\w+) \}$`) // also a part of another
-	planConv    = regexp.MustCompile(`^(?:corrltn|deconvolution)=\{ `)
 	convOperand = regexp.MustCompile(` input=\{ ?"([^"]*)" "([^"]*)"`)
 )
+
+func isPlannedConvolution(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("corrltn={ ")) || bytes.HasPrefix(line, []byte("deconvolution={ ")) ||
+		bytes.HasPrefix(line, []byte("fully_connected={ ")) && bytes.Contains(line, []byte(`__gemm_from_conv1x1"`))
+}
 
 // plannedConvolutions reads an engine's plans. The result is nil where they
 // cannot be told, as in an engine of TensorRT proper.
@@ -45,7 +51,7 @@ func plannedConvolutions(engine []byte) *Convolutions {
 		case bytes.HasSuffix(line, planHeader): // other bytes stand before it
 			types = map[string]string{}
 		case types == nil:
-		case planConv.Match(line):
+		case isPlannedConvolution(line):
 			m := convOperand.FindSubmatch(line)
 			if m == nil {
 				return nil

@@ -71,7 +71,7 @@ def main():
                        "weight_bytes": sum(weight_bytes(layer) for layer in e["layers"]),
                        "seconds": e["build_seconds"], "convolutions": c, "layers": kinds(e["layers"])}
                 rows.append(row)
-                print(f"| {name} | {form} | {row['layers']} | " + (f"{c['int8']} of {c['all']}" if c else "?") +
+                print(f"| {name} | {form} | {row['layers']} | " + (f"{c['int8']} of {c['all']}" if c and "--int8" in flags else "") +
                       f" | {row['weight_bytes'] / 1e6:.2f} MB | {row['bytes'] / 1e6:.1f} MB | {row['seconds']:.1f} s |", flush=True)
     if args.json:
         with open(args.json, "w") as out:

@@ -21,9 +21,14 @@ const rankSamples = 8
 
 // fallBack leaves as few layers float as bring the loss within the limit, in the
 // order of the error that each makes alone (or where latency was measured, of that error for
-// the time it costs). nil where no number of layers helps.
+// the time it costs). nil where no number of layers helps. Chosen rounding is given up for
+// it: each weight makes up for the rounding in front of it, which is gone from a layer
+// left float.
 func (b *building) fallBack(ctx context.Context, c *candidate) (*candidate, error) {
-	start := time.Now()
+	start, reached := time.Now(), c.accuracy.value
+	if c.unrounded != nil {
+		c = c.unrounded
+	}
 	order, err := b.rank(ctx, c)
 	if err != nil || len(order) == 0 {
 		return nil, err
@@ -65,7 +70,7 @@ func (b *building) fallBack(ctx context.Context, c *candidate) (*candidate, erro
 		return nil, err
 	}
 	best := tried[k]
-	if best.accuracy.value <= c.accuracy.value {
+	if best.accuracy.value <= reached {
 		slog.Info("leaving layers float does not help: all stay INT8")
 		return nil, nil
 	}

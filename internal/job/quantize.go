@@ -20,6 +20,8 @@ type candidate struct {
 	// equalised is what of a plan's equalisation is in the model already.
 	equalised []calib.Equalisation
 	float     []string // layers that were left float to save accuracy
+	// unrounded is the candidate whose rounding was chosen to make this one, if any.
+	unrounded *candidate
 }
 
 // quantize finds the best quantised form, writes its plan and its Q/DQ model, and

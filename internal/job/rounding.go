@@ -43,5 +43,9 @@ func (b *building) round(ctx context.Context, c *candidate, layers int) (*candid
 	found := Rounding{Layers: layers, Samples: len(samples), Blocks: o.Blocks, Seconds: o.Seconds}
 	found.Changed, found.Weights = o.Changed()
 	b.r.Rounding = append(b.r.Rounding, found)
-	return b.judged(ctx, &candidate{model: o.Model, plan: o.Plan, equalised: c.plan.ActiveEqualisations()}, "measure rounded")
+	rounded := &candidate{model: o.Model, plan: o.Plan, equalised: c.plan.ActiveEqualisations(), unrounded: c}
+	if c.unrounded != nil {
+		rounded.unrounded = c.unrounded
+	}
+	return b.judged(ctx, rounded, "measure rounded")
 }

@@ -253,7 +253,7 @@ func (s *session) writeBuild(r *job.Result) error {
 		head.Add("engine", text)
 		addReservations(head, e)
 	}
-	head.Add("time", laps(r.Seconds))
+	head.Add("time", laps(r.Seconds, r.Form))
 	if r.PeakRSS > 0 {
 		text := report.Bytes(r.PeakRSS) + " at most"
 		if e := r.Engine; e != nil && e.BuildPeakRSS > 0 {
@@ -415,11 +415,12 @@ func floatText(skipped []calib.Skip) string {
 	return fmt.Sprintf("%d layers: %s", len(skipped), strings.Join(kinds, ", "))
 }
 
-// laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job.
-func laps(spent map[string]float64) string {
+// laps is "load 80 ms, calibrate 12.3 s, ...", in the order of the job. Where the
+// calibrated model is the result it was measured once, and is told of once.
+func laps(spent map[string]float64, form string) string {
 	var parts []string
 	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "search", "round", "distil", "fall_back", "eval_int8", "build", "build_float", "report", "total"} {
-		if v, ok := spent[name]; ok {
+		if v, ok := spent[name]; ok && !(name == "eval_int8" && form == job.KeptPTQ) {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+report.Duration(seconds(v)))
 		}
 	}

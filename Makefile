@@ -79,7 +79,7 @@ lint: ## gofmt, go vet, staticcheck
 fuzz: ## fuzz every reader of untrusted files for FUZZTIME (default 20s) each
 	@$(ENV) scripts/fuzz.sh $(or $(FUZZTIME),20s)
 
-docs: build ## write the generated parts of docs/ (command reference, operator table)
+docs: build ## write the generated parts of docs/ (commands, configuration, operators)
 	@$(ENV) go generate ./cli ./internal/config ./internal/nn
 
 update-snapshots: setup-test native go ## accept what the snapshot tests now produce

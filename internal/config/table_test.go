@@ -1,5 +1,7 @@
 package config
 
+//go:generate env TRTACT_UPDATE_SNAPSHOTS=1 go test -run ^TestPage$ .
+
 import (
 	"os"
 	"path/filepath"

@@ -52,8 +52,6 @@ type Calibration struct {
 	// the images.
 	NodeError map[string]float64
 	Seconds   float64
-
-	score float64 // error as calib.Score has it, to choose between two
 }
 
 // Calibrate observes the float model on pictures and settles the plan.
@@ -108,7 +106,7 @@ func (m *Machine) calibrate(ctx context.Context, d, float *Detector, list []cali
 		}
 	}
 	c := &Calibration{Images: samples.Len()}
-	if c.Statistics, c.Bad, err = m.observe(ctx, float, samples, sim); err != nil {
+	if c.Statistics, c.Bad, err = m.observe(ctx, "calibrate", float, samples, sim); err != nil {
 		return nil, err
 	}
 	correct := func(p *calib.Plan) error { return p.CorrectBiases(float.Model.Graph, sim.means) }
@@ -154,9 +152,7 @@ func (m *Machine) calibrate(ctx context.Context, d, float *Detector, list []cali
 		return nil, err
 	}
 	c.Plan = plan
-	errs, err := sim.Error(ctx, plan, o.Search.Images)
-	c.score = calib.Score(errs)
-	return c, err
+	return c, nil
 }
 
 func (m *Machine) search(ctx context.Context, sim *simulator, p *calib.Plan, stats map[string]*calib.Statistics, o calib.AutoOptions) (*calib.Plan, []calib.Trial, error) {
@@ -185,14 +181,14 @@ func tensorsOf(p *calib.Plan) []string {
 
 // observe streams the samples through the float model. The simulator keeps the
 // first few and what the model predicts for them.
-func (m *Machine) observe(ctx context.Context, d *Detector, samples Samples, sim *simulator) (map[string]*calib.Statistics, []coco.BadImage, error) {
+func (m *Machine) observe(ctx context.Context, stage string, d *Detector, samples Samples, sim *simulator) (map[string]*calib.Statistics, []coco.BadImage, error) {
 	observer := calib.NewObserver(sim.tensors)
 	n, err := m.compile(d, sim.tensors)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer n.Close()
-	count := m.count("calibrate", samples.Len(), "images")
+	count := m.count(stage, samples.Len(), "images")
 	bad := coco.NewBadImages(samples.Len(), 0)
 	err = n.ForEach(ctx, samples.Len(), func(c *nn.Context, i int) error {
 		defer count.add()

@@ -13,8 +13,8 @@ import (
 // calibration (calib.Equalise).
 type Equalise string
 
-// The answers. EqualiseAuto calibrates with and without, where there is anything to
-// even out, and keeps it where that comes clearly closer to the float model.
+// The answers. EqualiseAuto tries both on a few images, where there is anything to even
+// out, and changes the model where that comes clearly closer to the float one.
 const (
 	EqualiseAuto Equalise = "auto"
 	EqualiseOn   Equalise = "on"
@@ -22,9 +22,12 @@ const (
 )
 
 // equaliseGain is what the error has to fall to for EqualiseAuto to change the model:
-// where equalisation matters it falls to a half and less, and what is nearer to 1 is the
-// difference between any two plans, which mAP does not follow.
-const equaliseGain = 0.9
+// where equalisation matters it falls to six tenths and less, and what is nearer to 1 is
+// the difference between any two plans, which mAP does not follow.
+const equaliseGain = 0.75
+
+// probeImages is how many images EqualiseAuto tries.
+const probeImages = 16
 
 // equalised calibrates d as o.Equalise says, "" being EqualiseAuto.
 func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions) (*Calibration, error) {
@@ -35,23 +38,50 @@ func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o
 	if err != nil {
 		return nil, err
 	}
+	if len(list) > 0 && o.Equalise != EqualiseOn {
+		few := readable(samples, probeImages)
+		with, err := m.probe(ctx, d, float, list, few, o)
+		if err != nil {
+			return nil, err
+		}
+		plain, err := m.probe(ctx, d, d, nil, few, o)
+		if err != nil {
+			return nil, err
+		}
+		slog.Debug("equalisation", "tensors", len(list), "images", few.Len(), "error with", with, "without", plain)
+		if with >= equaliseGain*plain {
+			list = nil
+		}
+	}
 	if len(list) == 0 {
-		return m.calibrate(ctx, d, d, nil, samples, o)
+		float = d
 	}
-	with, err := m.calibrate(ctx, d, float, list, samples, o)
-	if err != nil || o.Equalise == EqualiseOn {
-		return with, err
-	}
-	plain, err := m.calibrate(ctx, d, d, nil, without(samples, with.Bad), o)
+	return m.calibrate(ctx, d, float, list, samples, o)
+}
+
+// probe is the error of a plan made in haste, of all that calibrate may quantise: on
+// few samples, by one method.
+func (m *Machine) probe(ctx context.Context, d, float *Detector, list []calib.Equalisation, few Samples, o CalibrateOptions) (float64, error) {
+	plan, err := o.widest(float)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	slog.Debug("equalisation", "tensors", len(list), "error with", with.score, "without", plain.score)
-	if with.score < equaliseGain*plain.score {
-		return with, nil
+	plan.Equalised = list
+	sim := newSimulator(m, float, d, few.Len())
+	sim.tensors = tensorsOf(plan)
+	stats, _, err := m.observe(ctx, "try channels evened out", float, few, sim)
+	if err != nil {
+		return 0, err
 	}
-	plain.Images, plain.Bad = with.Images, with.Bad
-	return plain, nil
+	method := o.Method
+	if method == AutoMethod || o.Grid != nil {
+		method = calib.DefaultCandidates()[0]
+	}
+	if err := plan.Assign(stats, method); err != nil {
+		return 0, err
+	}
+	errs, err := sim.Error(ctx, plan, few.Len())
+	return calib.Score(errs), err
 }
 
 // rangeImages is how many samples the ranges of channels are taken from: they only
@@ -60,17 +90,9 @@ const rangeImages = 32
 
 // equalise gives d with the channels of its activations equalised, and how.
 func (m *Machine) equalise(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions) (*Detector, []calib.Equalisation, error) {
-	plan, err := o.place(d)
+	plan, err := o.widest(d)
 	if err != nil {
 		return nil, nil, err
-	}
-	if o.Method == AutoMethod && o.Grid == nil { // layers that the search may take in
-		if err := o.widen(d, plan, new([]string)); err != nil {
-			return nil, nil, err
-		}
-		if n := len(o.Search.Wider); n > 0 {
-			plan = o.Search.Wider[n-1].Plan
-		}
 	}
 	ranges, err := m.channelRanges(ctx, d, First(samples, rangeImages), calib.Equalisable(d.Model.Graph, plan))
 	if err != nil {
@@ -83,6 +105,21 @@ func (m *Machine) equalise(ctx context.Context, d *Detector, samples Samples, o 
 	}
 	float, err := d.Derive(model)
 	return float, list, err
+}
+
+// widest is the placement with all layers that a search may take in.
+func (o CalibrateOptions) widest(d *Detector) (*calib.Plan, error) {
+	plan, err := o.place(d)
+	if err != nil || o.Method != AutoMethod || o.Grid != nil {
+		return plan, err
+	}
+	if err := o.widen(d, plan, new([]string)); err != nil {
+		return nil, err
+	}
+	if n := len(o.Search.Wider); n > 0 {
+		plan = o.Search.Wider[n-1].Plan
+	}
+	return plan, nil
 }
 
 // channelRanges is the mean over samples of the largest magnitude in each channel of

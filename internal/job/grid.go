@@ -69,7 +69,7 @@ func (m *Machine) grid(ctx context.Context, sim *simulator, p *calib.Plan, stats
 		if known[c.images] != nil {
 			continue
 		}
-		some, _, err := m.observe(ctx, sim.float, First(samples, c.images), sim)
+		some, _, err := m.observe(ctx, "calibrate", sim.float, First(samples, c.images), sim)
 		if err != nil {
 			return nil, nil, err
 		}

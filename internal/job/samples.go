@@ -90,22 +90,6 @@ type firstSamples struct {
 
 func (f firstSamples) Len() int { return f.n }
 
-// without leaves out the samples that could not be read, for a second pass over
-// the others.
-func without(s Samples, bad []coco.BadImage) Samples {
-	if len(bad) == 0 {
-		return s
-	}
-	left := chosenSamples{Samples: s}
-	for i := range s.Len() {
-		name := s.Name(i)
-		if !slices.ContainsFunc(bad, func(b coco.BadImage) bool { return b.Path == name }) {
-			left.at = append(left.at, i)
-		}
-	}
-	return left
-}
-
 type chosenSamples struct {
 	Samples
 	at []int
@@ -115,6 +99,17 @@ func (c chosenSamples) Len() int          { return len(c.at) }
 func (c chosenSamples) Name(i int) string { return c.Samples.Name(c.at[i]) }
 func (c chosenSamples) Read(i int) (map[string]*onnx.Tensor, error) {
 	return c.Samples.Read(c.at[i])
+}
+
+// readable is the first n samples that can be read.
+func readable(s Samples, n int) Samples {
+	found := chosenSamples{Samples: s}
+	for i := 0; i < s.Len() && len(found.at) < n; i++ {
+		if _, err := s.Read(i); err == nil {
+			found.at = append(found.at, i)
+		}
+	}
+	return found
 }
 
 // arrayFiles is the .npy or .npz files that a path stands for, by name; nil when

@@ -285,13 +285,13 @@ func (s *searching) ground(ctx context.Context, float *Detector, list []calib.Eq
 	all := s.samples.Len()
 	for _, n := range []int{all, all / fewImages} {
 		if n >= leastImages && g.stats[n] == nil {
-			if g.stats[n], _, err = s.m.observe(ctx, float, First(s.samples, n), g.sim); err != nil {
+			if g.stats[n], _, err = s.m.observe(ctx, "calibrate", float, First(s.samples, n), g.sim); err != nil {
 				return nil, err
 			}
 		}
 	}
 	if len(g.stats) == 0 { // very few pictures
-		if g.stats[all], _, err = s.m.observe(ctx, float, s.samples, g.sim); err != nil {
+		if g.stats[all], _, err = s.m.observe(ctx, "calibrate", float, s.samples, g.sim); err != nil {
 			return nil, err
 		}
 	}

@@ -81,7 +81,7 @@ func (r *Report) charts() []page.Chart {
 		shares, medians = append(shares, share), append(medians, median)
 	}
 	return []page.Chart{
-		page.Lines(what+": runs that took no longer", page.LineOptions{XLabel: "ms", YLabel: "%", FromZero: true}, shares...),
+		page.Lines(what+": runs that took no longer", page.LineOptions{XLabel: "ms", YLabel: "%", FromZero: true, Rising: true}, shares...),
 		page.Lines(what+": median of each round", page.LineOptions{XLabel: "round", YLabel: "ms", FromZero: true}, medians...),
 	}
 }

@@ -103,7 +103,7 @@ func (r buildReport) latency() []page.Block {
 			curves = append(curves, c)
 		}
 		blocks = append(blocks, page.Block{Table: t}, page.Block{Charts: []page.Chart{
-			page.Lines("Time of one run", page.LineOptions{XLabel: "ms on the GPU", YLabel: "% of the runs", FromZero: true}, curves...)}})
+			page.Lines("Time of one run", page.LineOptions{XLabel: "ms on the GPU", YLabel: "% of the runs", FromZero: true, Rising: true}, curves...)}})
 	}
 	if len(r.Race) > 0 {
 		t := &page.Table{Caption: "Both ways to INT8, timed in turns", Columns: []page.Column{{Title: "INT8"}, {Title: "median, ms", Right: true}, {Title: "runs", Right: true}, {Title: ""}}}

@@ -97,9 +97,11 @@ type LineOptions struct {
 	Log bool
 	// FromZero starts Y at 0.
 	FromZero bool
+	// Rising says that the curves end at the top, so their names stand at the bottom.
+	Rising bool
 }
 
-// Lines draws curves over one another.
+// Lines draws curves over one another, with their names where there are several.
 func Lines(title string, o LineOptions, curves ...Curve) Chart {
 	return Chart{Title: title, width: chartWidth, height: 270, plot: func(t theme) (*plot.Plot, error) {
 		p := newPlot(t, title)
@@ -140,7 +142,7 @@ func Lines(title string, o LineOptions, curves ...Curve) Chart {
 			if c.Points || len(points) == 1 {
 				p.Add(s)
 			}
-			if c.Name != "" {
+			if c.Name != "" && len(curves) > 1 {
 				p.Legend.Add(clean(c.Name), l)
 			}
 		}
@@ -160,8 +162,9 @@ func Lines(title string, o LineOptions, curves ...Curve) Chart {
 		if p.X.Max <= p.X.Min {
 			p.X.Max = p.X.Min + 1
 		}
+		p.Legend.Top = !o.Rising
 		// Room for the names above the lines.
-		if n := len(curves); n > 1 && !o.Log {
+		if n := len(curves); n > 1 && !o.Log && !o.Rising {
 			p.Y.Max += 0.09 * float64(n) * (p.Y.Max - p.Y.Min)
 		}
 		return p, nil

@@ -1,8 +1,8 @@
 // What every operator of the CPU backend is made of: the shape of a tensor in
-// memory, the Op base class, and the table of factories in table.cc.
+// memory, the Op base class, and the factory of each kind.
 //
 // To add an operator: an entry in compute.h, one file here (or a line in the
-// file of its family) and a line in table.cc.
+// file of its family) and a line in ../common/operators.h.
 #pragma once
 
 #include <algorithm>

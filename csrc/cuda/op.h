@@ -9,7 +9,7 @@
 // with it. Nothing may follow a device pointer on the host.
 //
 // To add an operator: one file here (or a few lines in the file of its family) and a
-// line in table.cc; the scalar mathematics goes to csrc/kernels. Tests run it on the
+// line in ../common/operators.h; the scalar mathematics goes to csrc/kernels. Tests run it on the
 // emulated device (emulated/runtime.h) against the CPU backend.
 #pragma once
 

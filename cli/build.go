@@ -76,7 +76,8 @@ trtact build yolov8n.onnx --fp16 --shape 480x640`,
 func calibrationFlags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.StringFlag{Name: "method", Category: flagsCalibration, Value: "auto", Usage: "`NAME` of the way to find scales: auto tries and measures, search tries every combination of settings, else " + strings.Join(methodNames(), ", ")},
-		&urfave.IntFlag{Name: "calib-images", Category: flagsCalibration, Usage: "calibrate on the first `N` pictures only"},
+		&urfave.IntFlag{Name: "calib-images", Category: flagsCalibration,
+			Usage: fmt.Sprintf("calibrate on the first `N` pictures (default: %d at most, spread over all)", job.DefaultImages)},
 		&urfave.StringSliceFlag{Name: "exclude", Category: flagsCalibration, Usage: "keep layers float whose name matches `REGEXP`"},
 		&urfave.StringSliceFlag{Name: "include", Category: flagsCalibration, Usage: "quantise only layers whose name matches `REGEXP`"},
 		&urfave.BoolFlag{Name: "depthwise", Category: flagsCalibration, Usage: "quantise depthwise convolutions too"},

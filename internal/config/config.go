@@ -94,7 +94,7 @@ const (
 // QuantPost is quantisation without training.
 type QuantPost struct {
 	BatchSize      int
-	BatchNums      int // 0: all pictures
+	BatchNums      int // 0: as many as CalibrateOptions has it
 	Algo           string
 	HistPercent    float64
 	BiasCorrection bool

@@ -106,7 +106,7 @@ func quantPostKeys() []Key {
 		{Name: "batch_size", Source: fromStrategy, span: span{1, 1e5, false}, field: func(c *Config) any { return &c.QuantPost.BatchSize },
 			Meaning: "Only counts here: `batch_size` times `batch_nums` pictures are calibrated on."},
 		{Name: "batch_nums", Source: fromStrategy, null: true, span: span{1, 1e5, false}, field: func(c *Config) any { return &c.QuantPost.BatchNums },
-			Meaning: "Batches to calibrate on; null: all pictures."},
+			Meaning: "Batches to calibrate on; null: 256 pictures at most, spread over all (ACT: all)."},
 		{Name: "bias_correction", Source: fromStrategy, field: func(c *Config) any { return &c.QuantPost.BiasCorrection },
 			Meaning: "Undo the mean error that rounded weights make."},
 		{Name: "equalise", Source: ours, allowed: []string{"auto", "on", "off"}, field: func(c *Config) any { return &c.QuantPost.Equalise },

@@ -24,7 +24,7 @@ type CalibrateOptions struct {
 	Placement calib.Options
 	Equalise  Equalise
 	Biases    bool // bias correction; AutoMethod tries it in any case
-	Images    int  // at most so many; 0: all
+	Images    int  // the first so many samples; 0: DefaultImages, spread over all
 	Search    calib.AutoOptions
 
 	// Layers are the kinds of layers to quantise; nil: all that Placement does.
@@ -38,6 +38,18 @@ type CalibrateOptions struct {
 	PerTensor bool
 	// Grid tries combinations of methods instead of Method.
 	Grid *Grid
+}
+
+// DefaultImages is how many samples are calibrated on where there are more and no number
+// was asked for: beyond some hundreds scales hardly move.
+const DefaultImages = 256
+
+// chosen is the samples to calibrate on.
+func (o CalibrateOptions) chosen(s Samples) Samples {
+	if o.Images > 0 {
+		return First(s, o.Images)
+	}
+	return spread(s, DefaultImages)
 }
 
 // Calibration is a finished plan and how it came about.
@@ -65,7 +77,11 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	if d.Quantized {
 		return nil, fault.Usage(fmt.Errorf("%s is quantised already: calibrate the float model", d.Path))
 	}
-	samples = First(samples, o.Images)
+	all := samples.Len()
+	samples = o.chosen(samples)
+	if n := samples.Len(); o.Images == 0 && n < all {
+		slog.Info(fmt.Sprintf("calibrating on %d of %d pictures, spread over all", n, all))
+	}
 	if samples.Len() == 0 {
 		return nil, fault.BadInput(fmt.Errorf("no images to calibrate %s with", d.Path))
 	}

@@ -101,6 +101,18 @@ func (c chosenSamples) Read(i int) (map[string]*onnx.Tensor, error) {
 	return c.Samples.Read(c.at[i])
 }
 
+// spread is n samples at equal distances, or all if there are no more.
+func spread(s Samples, n int) Samples {
+	if s.Len() <= n {
+		return s
+	}
+	chosen := chosenSamples{Samples: s, at: make([]int, n)}
+	for i := range n {
+		chosen.at[i] = i * s.Len() / n
+	}
+	return chosen
+}
+
 // readable is the first n samples that can be read.
 func readable(s Samples, n int) Samples {
 	found := chosenSamples{Samples: s}

@@ -117,6 +117,23 @@ func TestCalibrateOnArrays(t *testing.T) {
 	}
 }
 
+// TestChosen: without a number no more samples than DefaultImages, from everywhere.
+func TestChosen(t *testing.T) {
+	many := &arrays{count: 3 * DefaultImages, files: []arrayFile{{path: "many.npy", count: 3 * DefaultImages}}}
+	for _, c := range []struct{ images, want, last int }{
+		{0, DefaultImages, 3 * (DefaultImages - 1)}, {10, 10, 9}, {4 * DefaultImages, 3 * DefaultImages, 3*DefaultImages - 1},
+	} {
+		s := CalibrateOptions{Images: c.images}.chosen(many)
+		if got, want := s.Name(s.Len()-1), many.Name(c.last); s.Len() != c.want || got != want {
+			t.Errorf("%d images: %d samples, the last %s; want %d and %s", c.images, s.Len(), got, c.want, want)
+		}
+	}
+	few := CalibrateOptions{}.chosen(First(many, 7))
+	if few.Len() != 7 {
+		t.Errorf("%d of 7 samples", few.Len())
+	}
+}
+
 // TestOpenSamplesFolder: a folder of .npy files is read item by item, in the
 // order of names.
 func TestOpenSamplesFolder(t *testing.T) {

@@ -140,7 +140,7 @@ func mostSettings() int { return len(searchMethods()) * 2 * 2 * 2 * 2 * 2 }
 func (m *Machine) searchSettings(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions, base *calib.Plan,
 	measure func(*calib.Plan) (float64, error)) (*calib.Plan, *Search, error) {
 	start := time.Now()
-	s := &searching{m: m, d: d, samples: First(samples, o.Images), o: o, base: base, grounds: map[bool]*ground{}}
+	s := &searching{m: m, d: d, samples: o.chosen(samples), o: o, base: base, grounds: map[bool]*ground{}}
 	if err := s.prepare(ctx); err != nil {
 		return nil, nil, err
 	}

@@ -72,10 +72,8 @@ func (j *judge) measure(ctx context.Context, m *onnx.Model, t *teacher) (float64
 		if err != nil {
 			return err
 		}
-		for _, v := range net.Inputs() {
-			if err := c.SetTensor(v.Name, inputs[v.Name]); err != nil {
-				return err
-			}
+		if err := c.SetInputs(inputs); err != nil {
+			return err
 		}
 		if err := c.Run(); err != nil {
 			return err

@@ -90,14 +90,8 @@ func (t *teacher) targets(ctx context.Context, id int, inputs map[string]*onnx.T
 // outputs runs a network on one sample and gives its values at the nodes.
 func outputs(ctx context.Context, net *nn.Network, nodes []Node, inputs map[string]*onnx.Tensor) (values [][]float32, err error) {
 	err = net.ForEach(ctx, 1, func(c *nn.Context, _ int) error {
-		for _, in := range net.Inputs() {
-			x := inputs[in.Name]
-			if x == nil {
-				return fmt.Errorf("the sample has no input %q", in.Name)
-			}
-			if err := c.SetTensor(in.Name, x); err != nil {
-				return err
-			}
+		if err := c.SetInputs(inputs); err != nil {
+			return err
 		}
 		if err := c.Run(); err != nil {
 			return err

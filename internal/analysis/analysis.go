@@ -166,10 +166,8 @@ func (s *subject) record(ctx context.Context, m *onnx.Model, samples []Sample, t
 
 // run gives a context its inputs and reads the named tensors after the run.
 func run(c *nn.Context, inputs Sample, tensors []string) (Sample, error) {
-	for name, value := range inputs {
-		if err := c.SetTensor(name, value); err != nil {
-			return nil, err
-		}
+	if err := c.SetInputs(inputs); err != nil {
+		return nil, err
 	}
 	if err := c.Run(); err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"trtact/internal/coco"
 	"trtact/internal/fault"
 	"trtact/internal/nn"
-	"trtact/internal/onnx"
 )
 
 // AutoMethod asks for the method to be chosen by simulation.
@@ -213,7 +212,7 @@ func (m *Machine) observe(ctx context.Context, stage string, d *Detector, sample
 			observer.Skip(i)
 			return bad.Add(coco.Image{Path: samples.Name(i)}, err)
 		}
-		if err := feed(c, inputs); err != nil {
+		if err := c.SetInputs(inputs); err != nil {
 			return fmt.Errorf("%s: %w", samples.Name(i), err)
 		}
 		if err := c.Run(); err != nil {
@@ -229,14 +228,4 @@ func (m *Machine) observe(ctx context.Context, stage string, d *Detector, sample
 	}
 	stats, err := observer.Statistics()
 	return stats, bad.List(), err
-}
-
-// feed gives a context's inputs their values.
-func feed(c *nn.Context, inputs map[string]*onnx.Tensor) error {
-	for name, value := range inputs {
-		if err := c.SetTensor(name, value); err != nil {
-			return err
-		}
-	}
-	return nil
 }

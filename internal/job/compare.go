@@ -210,7 +210,7 @@ func (m *Machine) runner(d *Detector, names []string) (run func(ctx context.Cont
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			if err := feed(c, values); err != nil {
+			if err := c.SetInputs(values); err != nil {
 				return nil, err
 			}
 			if err := c.Run(); err != nil {

@@ -138,7 +138,7 @@ func (m *Machine) channelRanges(ctx context.Context, d *Detector, samples Sample
 		if err != nil {
 			return nil // the calibration that follows reads it again, and tells
 		}
-		if err := feed(c, inputs); err != nil {
+		if err := c.SetInputs(inputs); err != nil {
 			return fmt.Errorf("%s: %w", samples.Name(i), err)
 		}
 		if err := c.Run(); err != nil {

@@ -119,7 +119,7 @@ func (b *building) see(ctx context.Context, sim *simulator) error {
 			return nil // counted elsewhere
 		}
 		if err == nil {
-			err = feed(c, inputs)
+			err = c.SetInputs(inputs)
 		}
 		if err == nil {
 			err = c.Run()

@@ -102,7 +102,7 @@ func (m *Machine) magnitudes(ctx context.Context, d *Detector, samples Samples, 
 			return nil
 		}
 		if err == nil {
-			err = feed(c, inputs)
+			err = c.SetInputs(inputs)
 		}
 		if err == nil {
 			err = c.Run()

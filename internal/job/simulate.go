@@ -175,7 +175,7 @@ func (s *simulator) Error(ctx context.Context, p *calib.Plan, images int) ([]flo
 	outputs := make([][]squareSums, len(list))
 	err = n.ForEach(ctx, len(list), func(c *nn.Context, k int) error {
 		view := s.kept[list[k]]
-		if err := feed(c, view.inputs); err != nil {
+		if err := c.SetInputs(view.inputs); err != nil {
 			return err
 		}
 		if err := c.Run(); err != nil {
@@ -266,7 +266,7 @@ func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]f
 	list := s.samples(nodeErrorSamples)
 	sums := make([][]squareSums, len(list))
 	values := func(c *nn.Context, k int) ([]*onnx.Tensor, error) {
-		if err := feed(c, s.kept[list[k]].inputs); err != nil {
+		if err := c.SetInputs(s.kept[list[k]].inputs); err != nil {
 			return nil, err
 		}
 		if err := c.Run(); err != nil {

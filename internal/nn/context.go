@@ -126,6 +126,21 @@ func (c *Context) SetTensor(name string, t *onnx.Tensor) error {
 	return nil
 }
 
+// SetInputs gives every input its value by name. What else there are values for is left
+// alone: a network that was cut down to some tensors needs fewer.
+func (c *Context) SetInputs(values map[string]*onnx.Tensor) error {
+	for _, in := range c.n.inputs {
+		t := values[in.Name]
+		if t == nil {
+			return fmt.Errorf("set input %q: there is no value for it", in.Name)
+		}
+		if err := c.SetTensor(in.Name, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Run computes all outputs.
 func (c *Context) Run() error { return c.run(nil) }
 

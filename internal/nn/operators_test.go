@@ -132,10 +132,8 @@ func evaluate(d *compute.Device, m *onnx.Model, feed map[string]*onnx.Tensor, o 
 		return nil, nil, err
 	}
 	defer c.Close()
-	for name, t := range feed {
-		if err := c.SetTensor(name, t); err != nil {
-			return nil, nil, err
-		}
+	if err := c.SetInputs(feed); err != nil {
+		return nil, nil, err
 	}
 	if err := c.Run(); err != nil {
 		return nil, nil, err

@@ -78,10 +78,8 @@ func Run(d *compute.Device, path string, o Options) ([]Output, time.Duration, er
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
 	defer c.Close()
-	for _, in := range n.Inputs() {
-		if err := c.SetTensor(in.Name, inputs[in.Name]); err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", path, err)
-		}
+	if err := c.SetInputs(inputs); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
 	start := time.Now()
 	if err := c.Run(); err != nil {

@@ -226,10 +226,8 @@ func (r *rounder) record(m *onnx.Model, tensors []string, count int) ([]Sample, 
 	}
 	defer n.Close()
 	return kept, n.ForEach(r.ctx, count, func(c *nn.Context, i int) error {
-		for _, in := range n.Inputs() {
-			if err := c.SetTensor(in.Name, r.Samples[i][in.Name]); err != nil {
-				return err
-			}
+		if err := c.SetInputs(r.Samples[i]); err != nil {
+			return err
 		}
 		if err := c.Run(); err != nil {
 			return err

@@ -58,7 +58,7 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 			return nil, fmt.Errorf("apply plan: raise the model to opset %d: %w", minOpset, err)
 		}
 	}
-	if err := rescale(out.Graph, p.Equalised); err != nil {
+	if err := rescale(out, p.Equalised); err != nil {
 		return nil, fault.BadInput(fmt.Errorf("apply plan: %w", err))
 	}
 	if err := addBiases(out.Graph, p.Biases); err != nil {

@@ -348,6 +348,9 @@ func TestEqualiseKeepsTheFloatModel(t *testing.T) {
 	if got, want := fmt.Sprint(divisions), "[s1 s2 s2 c3]"; got != want {
 		t.Errorf("divided %s, want %s", got, want)
 	}
+	if got, want := fmt.Sprint(EqualisedTensors(after)), "[r0 c0 cat]"; got != want || EqualisedTensors(m) != nil {
+		t.Errorf("other values in %s, want %s", got, want)
+	}
 	if d := distances(t, m, after); d[1] > 1e-5 {
 		t.Errorf("the equalised model's outputs are %v off the float model's", d[1])
 	}

@@ -14,6 +14,7 @@
 package calib
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -178,22 +179,45 @@ func abs(v float32) float32 {
 // m computes, to float rounding. Fails when one does not fit the model.
 func Rescale(m *onnx.Model, list []Equalisation) (*onnx.Model, error) {
 	out := m.Clone()
-	return out, rescale(out.Graph, list)
+	return out, rescale(out, list)
 }
 
-func rescale(g *onnx.Graph, list []Equalisation) error {
+// equalisedKey is the metadata property, a JSON list, that names the tensors of a model
+// whose channels were divided.
+const equalisedKey = "trtact.equalised"
+
+// EqualisedTensors are those of a model, under their old names, whose channels were
+// divided by factors: their values are not those of the model that it was made from.
+func EqualisedTensors(m *onnx.Model) []string {
+	var names []string
+	if json.Unmarshal([]byte(m.Metadata[equalisedKey]), &names) != nil {
+		return nil
+	}
+	return names
+}
+
+func rescale(m *onnx.Model, list []Equalisation) error {
+	divided := EqualisedTensors(m)
 	for _, e := range list {
-		w := newWriter(g, FloatWeights) // each sees what those before it did
-		if err := w.equalise(e); err != nil {
+		w := newWriter(m.Graph, FloatWeights) // each sees what those before it did
+		if err := w.equalise(e, &divided); err != nil {
 			return err
 		}
 		w.finish()
 	}
-	return nil
+	if len(divided) == 0 {
+		return nil
+	}
+	names, err := json.Marshal(divided)
+	if m.Metadata == nil {
+		m.Metadata = map[string]string{}
+	}
+	m.Metadata[equalisedKey] = string(names)
+	return err
 }
 
-// equalise carries out one.
-func (w *writer) equalise(e Equalisation) error {
+// equalise carries out one and adds the tensors that hold divided channels now.
+func (w *writer) equalise(e Equalisation, divided *[]string) error {
 	dims := w.g.Info[e.Tensor].Dims
 	if len(dims) < 3 || dims[1] != len(e.Factors) {
 		return fmt.Errorf("equalised %q: %d factors for a tensor of shape %v", e.Tensor, len(e.Factors), dims)
@@ -213,7 +237,8 @@ func (w *writer) equalise(e Equalisation) error {
 		inputChannel(w.g, n, func(c, i int) { data[i] *= e.Factors[c] })
 	}
 	if len(ix.Consumers[e.Tensor]) == len(list) && !isGraphOutput(w.g, e.Tensor) {
-		if w.divideBefore(ix, e) {
+		if through := w.divideBefore(ix, e); through != nil {
+			*divided = append(*divided, through...)
 			return nil
 		}
 	}
@@ -223,9 +248,11 @@ func (w *writer) equalise(e Equalisation) error {
 
 // divideBefore carries the division out in front of a tensor that only the
 // equalisation's readers read: in the convolution that makes it, or on the branches
-// of the Concat that does. False when neither makes it.
-func (w *writer) divideBefore(ix *onnx.Index, e Equalisation) bool {
+// of the Concat that does. It gives the tensors that it comes through, none when neither
+// makes it.
+func (w *writer) divideBefore(ix *onnx.Index, e Equalisation) []string {
 	tensor := e.Tensor
+	through := []string{tensor}
 	n := ix.Producer[tensor]
 	if n.Op == "Concat" && n.Int("axis", 0) == 1 {
 		from := 0
@@ -234,17 +261,18 @@ func (w *writer) divideBefore(ix *onnx.Index, e Equalisation) bool {
 			n.Inputs[i] = w.divide(branch, e.Factors[from:to], n)
 			from = to
 		}
-		return true
+		return through
 	}
 	for n.Op == "Relu" || n.Op == "LeakyRelu" {
 		tensor = n.Input(0)
 		n = ix.Producer[tensor]
 		if n == nil || len(ix.Consumers[tensor]) != 1 || isGraphOutput(w.g, tensor) {
-			return false
+			return nil
 		}
+		through = append(through, tensor)
 	}
 	if n.Op != "Conv" || describeLayer(w.g, n).reason != "" || !ownsConstants(w.g, ix, n) {
-		return false
+		return nil
 	}
 	t := w.g.Init[n.Input(1)]
 	data := t.Data.([]float32)
@@ -255,7 +283,7 @@ func (w *writer) divideBefore(ix *onnx.Index, e Equalisation) bool {
 			bias[c] /= e.Factors[c]
 		}
 	}
-	return true
+	return through
 }
 
 // divide puts a division by factors in front of the node before and gives its

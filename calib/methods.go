@@ -85,8 +85,9 @@ func ParseMethod(text string) (Method, error) {
 		if v, err := strconv.ParseFloat(p, 64); err == nil && v > 0 && v <= 100 {
 			return Percentile(v), nil
 		}
+		return "", fault.Usage(fmt.Errorf("calibration method %q: expected a percentile above 0 and at most 100", text))
 	}
-	return "", fault.Usage(fmt.Errorf("calibration method %q is not one of %s", text, joinMethods(Methods())))
+	return "", fault.Usage(fmt.Errorf("calibration method %q is not one of %s, or %sP for another percentile P", text, joinMethods(Methods()), percentilePrefix))
 }
 
 func joinMethods(list []Method) string {

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+
+	"trtact/internal/fault"
 )
 
 // Values gives the values of a network's tensors after one image went through.
@@ -95,7 +97,7 @@ func (o *Observer) Image(index int, v Values) error {
 		}
 		upper, err := histogramRange(absmax)
 		if err != nil {
-			return fmt.Errorf("observe tensor %q, image %d: %w", name, index, err)
+			return fault.BadInput(fmt.Errorf("observe tensor %q, image %d: %w", name, index, err))
 		}
 		h := Histogram{Upper: upper, Counts: bins}
 		clear(bins)

@@ -151,12 +151,12 @@ func (s *session) writeAnalysis(a *job.Analysis) error {
 	head := report.NewTable("", "")
 	head.Add("model", fmt.Sprintf("%s: %s, %dx%d", a.Model.Path, a.Family, a.Shape[0], a.Shape[1]))
 	head.Add("scales", "method "+a.Method)
-	head.Add("error", fmt.Sprintf("%s at the heads with all %d layers in INT8, on %s pictures", share(a.Whole.Mean), len(a.Layers), report.Count(int64(a.Samples))))
+	head.Add("error", fmt.Sprintf("%s at the heads with all %d layers in INT8, on %s", share(a.Whole.Mean), len(a.Layers), report.Plural(a.Samples, "picture")))
 	if a.Float != nil {
-		head.Add("float mAP", fmt.Sprintf("%.2f on %s pictures", 100*a.Float.MAP, report.Count(int64(a.Images))))
+		head.Add("float mAP", fmt.Sprintf("%.2f on %s", 100*a.Float.MAP, report.Plural(a.Images, "picture")))
 	}
 	if n := len(a.Bad); n > 0 {
-		head.Add("left out", fmt.Sprintf("%d pictures that cannot be read", n))
+		head.Add("left out", report.Plural(n, "picture")+" that cannot be read")
 	}
 	if err := s.table(head); err != nil {
 		return err

@@ -119,7 +119,7 @@ func calibrateOptions(c *urfave.Context) (job.CalibrateOptions, calib.WeightForm
 	} else if name != string(job.AutoMethod) {
 		var err error
 		if o.Method, err = calib.ParseMethod(name); err != nil {
-			return o, 0, usage(command, "--method: %v", err)
+			return o, 0, usage(command, "--method: expected auto, search or a method; %v", err)
 		}
 	}
 	if !slices.Contains([]job.Equalise{job.EqualiseAuto, job.EqualiseOn, job.EqualiseOff}, o.Equalise) {
@@ -384,7 +384,7 @@ func ptqText(p *job.PTQ) string {
 	if p.From != "" {
 		return "from the plan " + p.From
 	}
-	text := fmt.Sprintf("method %s, %s pictures", p.Method, report.Count(int64(p.Images)))
+	text := fmt.Sprintf("method %s, %s", p.Method, report.Plural(p.Images, "picture"))
 	if p.Trials > 0 {
 		text += fmt.Sprintf(", %d trials", p.Trials)
 	}
@@ -421,7 +421,7 @@ func floatText(skipped []calib.Skip) string {
 func laps(spent map[string]float64, form string) string {
 	var parts []string
 	for _, name := range []string{"load", "eval_float", "calibrate", "eval_ptq", "search", "round", "distil", "fall_back", "eval_int8", "build", "build_float", "report", "total"} {
-		if v, ok := spent[name]; ok && !(name == "eval_int8" && form == job.KeptPTQ) {
+		if v, ok := spent[name]; ok && (v >= 0.001 || name == "total") && !(name == "eval_int8" && form == job.KeptPTQ) {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+report.Duration(seconds(v)))
 		}
 	}

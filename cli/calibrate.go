@@ -159,7 +159,7 @@ func (s *session) calibrate(c *urfave.Context) error {
 func (s *session) writeCalibration(r calibrateResult) error {
 	t := report.NewTable("", "")
 	t.Add("model", r.Model+": "+r.Family)
-	pictures := report.Count(int64(r.Images)) + " pictures"
+	pictures := report.Plural(r.Images, "picture")
 	if n := len(r.Skipped); n > 0 {
 		pictures += fmt.Sprintf(", %d of them could not be read", n)
 	}

@@ -104,7 +104,7 @@ func (s *session) compare(c *urfave.Context) error {
 }
 
 func (s *session) writeCompare(r *job.Comparison, top int) error {
-	fmt.Fprintf(s.out, "%s beside %s on %s inputs, in %s\n\n", r.B, r.A, report.Count(int64(r.Samples)), report.Duration(seconds(r.Seconds)))
+	fmt.Fprintf(s.out, "%s beside %s on %s, in %s\n\n", r.B, r.A, report.Plural(r.Samples, "input"), report.Duration(seconds(r.Seconds)))
 	if err := s.table(differences("output", r.Outputs)); err != nil || len(r.Layers) == 0 || top == 0 {
 		return err
 	}
@@ -112,6 +112,9 @@ func (s *session) writeCompare(r *job.Comparison, top int) error {
 	fmt.Fprintf(s.out, "\ninner tensors that both have: %s, the worst first", report.Count(int64(len(r.Layers))))
 	if len(shown) < len(r.Layers) {
 		fmt.Fprintf(s.out, " (%d shown)", len(shown))
+	}
+	if r.Equalised > 0 {
+		fmt.Fprintf(s.out, "; %s more have other values on purpose,\nas their channels were evened out before they were quantised", report.Count(int64(r.Equalised)))
 	}
 	fmt.Fprint(s.out, "\n\n")
 	return s.table(differences("tensor", shown))
@@ -128,11 +131,14 @@ func differences(title string, list []job.Difference) *report.Table {
 		if op == "" {
 			op = "-"
 		}
-		relative := fmt.Sprintf("%.3g", d.RelativeL2)
+		relative, largest, valueRange := "-", "-", "-"
+		if d.Known() {
+			relative, largest, valueRange = fmt.Sprintf("%.3g", d.RelativeL2), fmt.Sprintf("%.3g", d.MaxAbs), fmt.Sprintf("%.3g", d.Range)
+		}
 		if d.NotFinite > 0 {
 			relative += fmt.Sprintf(", %s not finite", report.Count(int64(d.NotFinite)))
 		}
-		t.Add(name, dimsText(d.Shape, nil), op, relative, fmt.Sprintf("%.3g", d.MaxAbs), fmt.Sprintf("%.3g", d.Range))
+		t.Add(name, dimsText(d.Shape, nil), op, relative, largest, valueRange)
 	}
 	return t
 }

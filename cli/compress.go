@@ -26,8 +26,8 @@ func (s *session) compressCommand() *urfave.Command {
 		Category:  groupMain,
 		Description: `Quantises the model of Global.model_dir on its pictures, and with a section
 Distillation or Quantization trains it against the float model; the best state is kept. Writes
-model.onnx (Q/DQ), plan.json and result.json to the folder, and model.engine if a section Deploy
-asks for it. Training can be interrupted; --resume goes on to the same result.
+model.onnx (Q/DQ), plan.json, report.html and result.json to the folder, and model.engine if a
+section Deploy asks for it; checkpoints/ has what an interrupted run goes on from. Training can be interrupted; --resume goes on to the same result.
 
 Examples:
 trtact compress --config examples/act/minimal.yaml
@@ -155,6 +155,9 @@ func (s *session) writePreview(p *job.Preview) error {
 		head.Add("time", text)
 	} else {
 		head.Add("training", "none")
+	}
+	if p.Scales != "" {
+		head.Add("estimated by", "scales: "+p.Scales)
 	}
 	for i, f := range p.Files {
 		head.Add(first(i, "would write"), f)

@@ -37,7 +37,8 @@ func (s *session) evalCommand() *urfave.Command {
 		Category:  groupSteps,
 		Description: `Runs a detector over labelled pictures and prints COCO's twelve figures and the average
 precision of every class: score threshold 0.001, suppression at IoU 0.65 within each class. MODEL is a float ONNX, one with Q/DQ nodes, whose INT8 is computed exactly as an
-engine does, or an engine, which runs on the GPU.
+engine does, or an engine, which runs on the GPU. A figure without an object of its kind in the
+labels is -1 in the JSON.
 
 Examples:
 trtact eval yolov8n.onnx --data annotations.json --images val2017

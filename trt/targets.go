@@ -25,6 +25,16 @@ func floatOnlyReason(version string) string {
 		backendVersion(BackendRTX, version), TargetName(floatOnly))
 }
 
+// FloatOnly is why an INT8 engine of TensorRT for RTX for these targets runs in float,
+// "" when it does not.
+func FloatOnly(targets []int) string {
+	if !slices.Equal(targets, []int{floatOnly}) {
+		return ""
+	}
+	return fmt.Sprintf("TensorRT for RTX has no INT8 convolution for %s (T4, RTX 20): this engine will run in float; INT8 there needs TensorRT proper",
+		TargetName(floatOnly))
+}
+
 // CheckINT8Targets is an error, a wrong use, when these targets in one engine of
 // TensorRT for RTX would take INT8 from each other.
 func CheckINT8Targets(targets []int) error {

@@ -148,3 +148,15 @@ func TestHasINT8Convolution(t *testing.T) {
 		t.Error("what is no model has a convolution")
 	}
 }
+
+// TestFloatOnly: what is said before the work begins is said for Turing alone.
+func TestFloatOnly(t *testing.T) {
+	for _, c := range []struct {
+		targets []int
+		want    bool
+	}{{nil, false}, {[]int{86}, false}, {[]int{75, 86}, false}, {[]int{75}, true}} {
+		if why := FloatOnly(c.targets); strings.Contains(why, "sm_75") != c.want {
+			t.Errorf("targets %v: %q", c.targets, why)
+		}
+	}
+}

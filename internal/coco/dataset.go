@@ -215,7 +215,7 @@ func Open(path, imagesDir string) (*Dataset, error) {
 	case isImageName(path):
 		d = &Dataset{Format: FormatImage, Images: []Image{{ID: 1, Path: absolute("", path), FileName: filepath.Base(path)}}}
 	default:
-		err = fmt.Errorf("open data set %s: want a folder, a COCO .json, a list .txt, a YOLO .yaml or an image", path)
+		err = fmt.Errorf("open data set %s: want a folder, a COCO .json, a list .txt, a YOLO .yaml, an image or .npy and .npz arrays", path)
 	}
 	if err != nil {
 		return nil, fault.BadInput(err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"trtact/calib"
@@ -165,6 +166,9 @@ func (m *Machine) beginAt(o BuildOptions) (*building, error) {
 	}
 	if err := o.suits(d); err != nil {
 		return nil, err
+	}
+	if why := trt.FloatOnly(o.Engine.Targets); why != "" && !o.NoEngine && !o.EngineOfFloat && (o.INT8 || d.Quantized) {
+		slog.Warn(why)
 	}
 	b := &building{m: m, o: o, d: d, r: &Result{Program: o.Program, Command: o.Command, Seconds: map[string]float64{}}}
 	b.r.describe(d)

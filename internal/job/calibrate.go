@@ -84,6 +84,7 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	if samples.Len() == 0 {
 		return nil, fault.BadInput(fmt.Errorf("no images to calibrate %s with", d.Path))
 	}
+	o.warnOfPatterns(d)
 	if o.Method == "" {
 		o.Method = AutoMethod
 	}
@@ -119,6 +120,9 @@ func (m *Machine) calibrate(ctx context.Context, d, float *Detector, list []cali
 		if err := o.widen(float, plan, &sim.tensors); err != nil {
 			return nil, err
 		}
+	}
+	if len(plan.Layers()) == 0 && len(o.Search.Wider) == 0 {
+		return nil, o.nothing(d)
 	}
 	c := &Calibration{Images: samples.Len()}
 	if c.Statistics, c.Bad, err = m.observe(ctx, "calibrate", float, samples, sim); err != nil {

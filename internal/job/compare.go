@@ -5,12 +5,14 @@ package job
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
 	"sort"
 	"time"
 
+	"trtact/calib"
 	"trtact/internal/coco"
 	"trtact/internal/detect"
 	"trtact/internal/fault"
@@ -27,9 +29,12 @@ type Comparison struct {
 	// Outputs are the outputs of both.
 	Outputs []Difference `json:"outputs"`
 	// Layers are inner tensors that both models have; an engine shows none.
-	Layers  []Difference    `json:"layers,omitempty"`
-	Skipped []coco.BadImage `json:"skipped_images,omitempty"`
-	Seconds float64         `json:"seconds"`
+	Layers []Difference `json:"layers,omitempty"`
+	// Equalised is how many more both have, with other values: their channels were
+	// evened out in one of them (calib.Equalise), and what reads them makes up for it.
+	Equalised int             `json:"equalised,omitempty"`
+	Skipped   []coco.BadImage `json:"skipped_images,omitempty"`
+	Seconds   float64         `json:"seconds"`
 }
 
 // Difference is how far a tensor of B is from that of A.
@@ -47,8 +52,26 @@ type Difference struct {
 	// they are in none of the figures.
 	NotFinite int `json:"not_finite,omitempty"`
 
-	sums squareSums
-	at   int // place in A's graph
+	sums     squareSums
+	compared int // elements
+	at       int // place in A's graph
+}
+
+// Known says whether anything could be compared.
+func (d Difference) Known() bool { return d.compared > 0 }
+
+// MarshalJSON writes null for the figures where nothing could be compared.
+func (d Difference) MarshalJSON() ([]byte, error) {
+	type plain Difference
+	if d.Known() {
+		return json.Marshal(plain(d))
+	}
+	return json.Marshal(struct {
+		plain
+		RelativeL2 *float64 `json:"relative_l2"`
+		MaxAbs     *float64 `json:"max_abs"`
+		Range      *float64 `json:"range"`
+	}{plain: plain(d)})
 }
 
 // chunkBytes is how much of the tensors to compare are kept at a time, of one model.
@@ -61,7 +84,7 @@ func (m *Machine) Compare(ctx context.Context, a, b *Detector, samples Samples) 
 	if err != nil {
 		return nil, err
 	}
-	layers := pairLayers(a, b, outputs)
+	layers, equalised := pairLayers(a, b, outputs)
 	kept, skipped, err := readSamples(ctx, samples)
 	if err != nil {
 		return nil, err
@@ -93,7 +116,7 @@ func (m *Machine) Compare(ctx context.Context, a, b *Detector, samples Samples) 
 			return list[i].RelativeL2 > list[j].RelativeL2
 		})
 	}
-	return &Comparison{A: a.Path, B: b.Path, Samples: len(kept), Outputs: outputs, Layers: layers, Skipped: skipped,
+	return &Comparison{A: a.Path, B: b.Path, Samples: len(kept), Outputs: outputs, Layers: layers, Equalised: equalised, Skipped: skipped,
 		Seconds: time.Since(start).Seconds()}, nil
 }
 
@@ -246,6 +269,7 @@ func (d *Difference) add(got, want *onnx.Tensor) error {
 			}
 			continue
 		}
+		d.compared++
 		d.sums.difference += (y - x) * (y - x)
 		d.sums.norm += x * x
 		d.MaxAbs = max(d.MaxAbs, math.Abs(y-x))
@@ -305,11 +329,13 @@ func sameButBatch(x, y []int) bool {
 	return true
 }
 
-// pairLayers finds the inner tensors that both have in the same shape, in A's order.
-func pairLayers(a, b *Detector, outputs []Difference) []Difference {
+// pairLayers finds the inner tensors that both have in the same shape, in A's order, and
+// how many of them hold other values because their channels were evened out.
+func pairLayers(a, b *Detector, outputs []Difference) (list []Difference, equalised int) {
 	if a.Engine != nil || b.Engine != nil {
-		return nil
+		return nil, 0
 	}
+	divided := append(calib.EqualisedTensors(a.Source), calib.EqualisedTensors(b.Source)...)
 	names := b.tensorNames()
 	producers := a.Model.Graph.Index().Producer
 	at := map[*onnx.Node]int{}
@@ -325,7 +351,6 @@ func pairLayers(a, b *Detector, outputs []Difference) []Difference {
 			}
 		}
 	}
-	var list []Difference
 	for _, name := range a.tensorNames() {
 		_, both := slices.BinarySearch(names, name)
 		n, x := producers[name], a.Model.Graph.Info[name].Dims
@@ -333,10 +358,14 @@ func pairLayers(a, b *Detector, outputs []Difference) []Difference {
 			slices.ContainsFunc(outputs, func(d Difference) bool { return d.Tensor == name }) {
 			continue
 		}
+		if slices.Contains(divided, name) {
+			equalised++
+			continue
+		}
 		list = append(list, Difference{Tensor: name, Op: n.Op, Shape: x, at: at[n]})
 	}
 	slices.SortStableFunc(list, func(x, y Difference) int { return x.at - y.at })
-	return list
+	return list, equalised
 }
 
 // LoadComparable loads an ONNX model to compare, also where it is no detector.

@@ -11,6 +11,7 @@ import (
 
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/inspect"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/shape"
 	"trtact/internal/onnx/simplify"
@@ -141,13 +142,5 @@ func (d *Detector) Name() string {
 	return base[:len(base)-len(filepath.Ext(base))]
 }
 
-// Params is the number of elements of all floating-point constants.
-func (d *Detector) Params() int {
-	n := 0
-	for _, t := range d.Source.Graph.Init {
-		if t.Type == onnx.Float || t.Type == onnx.Double {
-			n += t.Len()
-		}
-	}
-	return n
-}
+// Params is the number of trained parameters in the file.
+func (d *Detector) Params() int { return int(inspect.Of(d.Source).Params) }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 
 	"trtact/calib"
+	"trtact/internal/fault"
 	"trtact/internal/nn"
 )
 
@@ -151,6 +154,9 @@ func (m *Machine) channelRanges(ctx context.Context, d *Detector, samples Sample
 				return err
 			}
 			seen[i][name] = channelMaxima(t.Dims, t.Floats())
+			if slices.ContainsFunc(seen[i][name], notFinite) {
+				return fault.BadInput(fmt.Errorf("%s on %s: tensor %q: its values are not finite", d.Path, samples.Name(i), name))
+			}
 		}
 		return nil
 	})
@@ -184,3 +190,5 @@ func channelMaxima(dims []int, values []float32) []float32 {
 	}
 	return maxima
 }
+
+func notFinite(v float32) bool { return math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) }

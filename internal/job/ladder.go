@@ -98,7 +98,11 @@ func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time)
 		}
 		next := &NextRung{r.name, r.seconds()}
 		b.r.Ladder[len(b.r.Ladder)-1].Next = next
-		slog.Info(fmt.Sprintf("%s; next: %s, about %s", last.Found, r.name, report.Duration(time.Duration(next.Seconds*float64(time.Second)))))
+		why := "next"
+		if last.Enough {
+			why = "asked for all the same"
+		}
+		slog.Info(fmt.Sprintf("%s; %s: %s, about %s", last.Found, why, r.name, report.Duration(time.Duration(next.Seconds*float64(time.Second)))))
 		start := time.Now()
 		c, err := r.climb(ctx, best)
 		if err != nil {
@@ -136,7 +140,7 @@ func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time)
 		// What is enough is the best form, which a later rung need not have made.
 		last.Enough = last.Enough || b.keptRung().Enough
 	}
-	slog.Info(b.keptRung().Name + ": " + b.keptRung().Found)
+	slog.Info("kept: " + b.keptRung().Name + ", " + b.keptRung().Found)
 	return best, nil
 }
 

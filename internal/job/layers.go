@@ -5,6 +5,7 @@ package job
 
 import (
 	"fmt"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
@@ -112,6 +113,27 @@ func oneScale(p *calib.Plan) {
 			scales[k] = most
 		}
 	}
+}
+
+// warnOfPatterns tells of patterns that match no layer, as a misspelt one does.
+func (o CalibrateOptions) warnOfPatterns(d *Detector) {
+	for _, p := range slices.Concat(o.Placement.Exclude, o.Placement.Include) {
+		re, err := regexp.Compile(p)
+		if err != nil {
+			continue // placement says so
+		}
+		if !slices.ContainsFunc(d.Model.Graph.Nodes, func(n *onnx.Node) bool { return re.MatchString(n.Name) }) {
+			slog.Warn(fmt.Sprintf("the pattern %s matches no layer of %s", p, d.Path))
+		}
+	}
+}
+
+// nothing is why there is nothing to quantise.
+func (o CalibrateOptions) nothing(d *Detector) error {
+	if len(o.Placement.Include)+len(o.Placement.Exclude)+len(o.SkipTensors) > 0 || o.Layers != nil {
+		return fault.Usage(fmt.Errorf("no layer of %s is left to quantise: ask for fewer to stay float (--exclude, --include)", d.Path))
+	}
+	return fault.BadInput(fmt.Errorf("%s has no layer that INT8 would make faster (docs/placement.md): quantise all that can be with --depthwise --pooled --heads", d.Path))
 }
 
 // widen lets the search take in layers that placement leaves float, and has the

@@ -6,7 +6,9 @@ import (
 
 	"trtact/calib"
 	"trtact/internal/fault"
+	"trtact/internal/report"
 	"trtact/qat"
+	"trtact/trt"
 )
 
 // Preview is what a build would do, without doing it.
@@ -23,8 +25,9 @@ type Preview struct {
 	Weights int          `json:"weights"`
 	Skipped []calib.Skip `json:"skipped"`
 
-	// Front is error against latency, roughly: from two pictures and the scales that clip
-	// nothing.
+	// Scales says where those come from with which Front and Train are estimated.
+	Scales string `json:"scales,omitempty"`
+	// Front is error against latency, roughly: from two pictures.
 	Front *Front `json:"front,omitempty"`
 
 	Distil DistilMode   `json:"distil"`
@@ -46,9 +49,9 @@ func (m *Machine) Preview(ctx context.Context, o BuildOptions) (*Preview, error)
 	if !o.INT8 || b.d.Quantized {
 		return nil, fault.Usage(fmt.Errorf("a dry run shows what would be quantised and trained; of %s nothing would", o.Model))
 	}
-	p := &Preview{Model: b.r.Model, Family: b.r.Family, Shape: b.r.Shape, Distil: o.Distil.Mode, Files: []string{o.onnxPath(), o.planPath(), o.resultPath()}}
+	p := &Preview{Model: b.r.Model, Family: b.r.Family, Shape: b.r.Shape, Distil: o.Distil.Mode, Files: []string{o.onnxPath(), o.planPath(), o.reportPath(), o.resultPath()}}
 	if !o.NoEngine {
-		p.Files = append(p.Files, o.enginePath())
+		p.Files = append([]string{o.enginePath(), trt.SidecarPath(o.enginePath())}, p.Files...)
 	}
 	if b.in.val != nil {
 		p.Val = len(b.in.val.Images)
@@ -64,21 +67,29 @@ func (m *Machine) Preview(ctx context.Context, o BuildOptions) (*Preview, error)
 		return p, nil
 	}
 	p.Data = b.in.samples.Len()
-	quick := o.Calibrate
-	quick.Method, quick.Images, quick.Grid = calib.AbsMax, previewSamples, nil
-	c, err := m.CalibrateOn(ctx, b.single, b.in.samples, quick)
-	if err != nil {
-		return nil, err
+	p.Scales = "those of the plan"
+	if b.in.plan == nil {
+		quick := o.Calibrate
+		if quick.searchable() || quick.Method == SearchMethod || quick.Grid != nil {
+			quick.Method = calib.AbsMax
+		}
+		quick.Images, quick.Grid = previewSamples, nil
+		c, err := m.CalibrateOn(ctx, b.single, b.in.samples, quick)
+		if err != nil {
+			return nil, err
+		}
+		plan = c.Plan
+		p.Scales = fmt.Sprintf("%s on %s", quick.Method, report.Plural(c.Images, "picture"))
 	}
 	a := &Analysis{Seconds: map[string]float64{}}
-	if err := m.analyze(ctx, b.single, c.Plan, b.in, AnalyzeOptions{Samples: previewSamples, Points: 1, KeepBytes: reportKeep}, "", a); err != nil {
+	if err := m.analyze(ctx, b.single, plan, b.in, AnalyzeOptions{Samples: previewSamples, Points: 1, KeepBytes: reportKeep}, "", a); err != nil {
 		return nil, err
 	}
 	p.Front = front(a.Layers, a.Whole.Mean, b.times())
 	if !o.Distil.wanted() {
 		return p, nil
 	}
-	run := b.run(&candidate{model: b.single.Model, plan: c.Plan})
+	run := b.run(&candidate{model: b.single.Model, plan: plan})
 	if b.meter != nil {
 		run.Evaluate = b.evaluate(&bestMeasured{meter: b.meter})
 	}

@@ -57,9 +57,9 @@ func (a *Analysis) lead() string {
 		sum += l.Share
 		half++
 	}
-	text := fmt.Sprintf("%s of %d layers make half of the error.", report.Count(int64(half)), len(a.Layers))
+	text := fmt.Sprintf("%s of %d layers make %.0f %% of the error.", report.Count(int64(half)), len(a.Layers), 100*sum)
 	if half == 1 {
-		text = fmt.Sprintf("One of %d layers, %s, makes half of the error.", len(a.Layers), a.Layers[0].Node)
+		text = fmt.Sprintf("One of %d layers, %s, makes %.0f %% of the error.", len(a.Layers), a.Layers[0].Node, 100*sum)
 	}
 	if extreme := analysis.With(a.Layers, analysis.ExtremeWeights); len(extreme) > 0 {
 		var names []string

@@ -138,7 +138,7 @@ func TestAnalyzeRefuses(t *testing.T) {
 	}{
 		"absent model": {func(o *AnalyzeOptions) { o.Model = filepath.Join(dir, "absent.onnx") }, fault.CodeBadInput, "absent.onnx"},
 		"absent data":  {func(o *AnalyzeOptions) { o.Data = filepath.Join(dir, "absent") }, fault.CodeBadInput, "absent"},
-		"nothing INT8": {func(o *AnalyzeOptions) { o.Calibrate.Placement.Exclude = []string{"."} }, fault.CodeBadInput, "no layer"},
+		"nothing INT8": {func(o *AnalyzeOptions) { o.Calibrate.Placement.Exclude = []string{"."} }, fault.CodeUsage, "no layer"},
 		"no such plan": {func(o *AnalyzeOptions) { o.Plan = filepath.Join(dir, "plan.json") }, fault.CodeBadInput, "plan.json"},
 		"no labels":    {func(o *AnalyzeOptions) { o.Val = shapesFile("calib") }, fault.CodeUsage, "labels"},
 	} {

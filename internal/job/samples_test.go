@@ -134,6 +134,31 @@ func TestChosen(t *testing.T) {
 	}
 }
 
+// TestCalibrateRefuses: flags that leave nothing to quantise are the flags' fault, values
+// that are no numbers the data's, with channels to even out and without.
+func TestCalibrateRefuses(t *testing.T) {
+	m, d := cpu(t), filters(t)
+	x := normal([]int{4, 16, 6, 6}, 1)
+	samples := &arrays{inputs: d.Model.Graph.Inputs, count: 4, files: []arrayFile{{path: "pair.npz", count: 4, npz: map[string]*npy.Array{"x": x, "y": x}}}}
+	calibrate := func(change func(*CalibrateOptions)) error {
+		o := CalibrateOptions{Placement: calib.DefaultOptions()}
+		change(&o)
+		_, err := m.CalibrateOn(context.Background(), d, samples, o)
+		return err
+	}
+	check := func(name string, err error, code int, want string) {
+		t.Helper()
+		if err == nil || fault.Code(err) != code || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want exit code %d and %q", name, err, code, want)
+		}
+	}
+	check("all excluded", calibrate(func(o *CalibrateOptions) { o.Placement.Exclude = []string{"."} }), fault.CodeUsage, "left to quantise")
+	x.Data.([]float32)[700] = float32(math.NaN())
+	for _, equalise := range []Equalise{EqualiseAuto, EqualiseOff} {
+		check("equalise "+string(equalise), calibrate(func(o *CalibrateOptions) { o.Equalise = equalise }), fault.CodeBadInput, "pair.npz[1]")
+	}
+}
+
 // TestOpenSamplesFolder: a folder of .npy files is read item by item, in the
 // order of names.
 func TestOpenSamplesFolder(t *testing.T) {

@@ -61,6 +61,14 @@ func Count(n int64) string {
 	return sign + text
 }
 
+// Plural is a number of things: "1 picture", "5,000 pictures".
+func Plural(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return Count(int64(n)) + " " + thing
+}
+
 // significant is a value of at most four digits before the point, with three
 // significant ones.
 func significant(v float64) string {

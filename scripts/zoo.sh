@@ -29,26 +29,30 @@ make_pictures() {
     done
 }
 
-# Epochs at half the size and at full size, then those of a second training at a lower
-# rate, which goes on from the first where that fell short of 60 mAP.
+# Epochs at half the size and at full size, then those of further trainings at a lower
+# rate, each of which goes on from the one before, where that fell short of 60 mAP.
 epochs() {
     case $1 in
-    yolov5) echo "8 2 1" ;;
-    yolov6) echo "8 2 3" ;;
-    yolov7) echo "6 2 0" ;;
-    ppyoloe) echo "8 2 0" ;;
+    yolov5) echo 8 2 1 ;;
+    yolov6) echo 8 2 3 ;;
+    yolov7) echo 6 2 3 3 ;;
+    ppyoloe) echo 8 2 ;;
     esac
 }
 
+# What is finished stays until all of it is, so a run that was stopped goes on.
 train() {
-    local family=$1 first=$zoo/$1.1.pt last=$zoo/$1.pt
+    local family=$1 at=$zoo/$1.1.pt n=1 next
     set -- $(epochs "$family")
-    run siblings.py "$family" --pictures "$pictures/train" --out "$first" --half "$1" --full "$2"
-    if [ "$3" = 0 ]; then
-        cp "$first" "$last"
-    else
-        run siblings.py "$family" --pictures "$pictures/train" --start "$first" --half 0 --full "$3" --rate 1.5e-3 --out "$last"
-    fi
+    [ -e "$at" ] || run siblings.py "$family" --pictures "$pictures/train" --out "$at" --half "$1" --full "$2"
+    shift 2
+    for full; do
+        n=$((n + 1)) next=$zoo/$family.$n.pt
+        [ -e "$next" ] || run siblings.py "$family" --pictures "$pictures/train" --start "$at" --half 0 --full "$full" --rate 1.5e-3 --out "$next"
+        at=$next
+    done
+    mv "$at" "$zoo/$family.pt"
+    rm -f "$zoo/$family".[0-9].pt
 }
 
 command=${1:-count}

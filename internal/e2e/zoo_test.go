@@ -18,6 +18,8 @@ var siblings = []struct {
 }{
 	{"yolov5", 3, false},
 	{"yolov6", 6, true},
+	{"yolov7", 3, false},
+	{"ppyoloe", 6, false},
 }
 
 // contents of an ONNX file as inspect prints them.

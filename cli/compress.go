@@ -27,7 +27,8 @@ func (s *session) compressCommand() *urfave.Command {
 		Description: `Quantises the model of Global.model_dir on its pictures, and with a section
 Distillation or Quantization trains it against the float model; the best state is kept. Writes
 model.onnx (Q/DQ), plan.json, report.html and result.json to the folder, and model.engine if a
-section Deploy asks for it; checkpoints/ has what an interrupted run goes on from. Training can be interrupted; --resume goes on to the same result.
+section Deploy asks for it. Training can be interrupted: checkpoints/ there has what --resume
+goes on from, to the same result.
 
 Examples:
 trtact compress --config examples/act/minimal.yaml

@@ -186,6 +186,7 @@ func activationTrials() []*trial {
 	for name := range scalarFunctions {
 		add := func(where string, build func(t *trial)) {
 			t := newTrial(name + " " + where)
+			t.pole = name == "Reciprocal"
 			build(t)
 			list = append(list, t.outputs("y"))
 		}

@@ -239,7 +239,7 @@ func (s *session) writeBuild(r *job.Result) error {
 	head := report.NewTable("", "")
 	head.Add("model", fmt.Sprintf("%s: %s, %dx%d, batch %d", r.Model.Path, r.Family, r.Shape[0], r.Shape[1], r.Batch))
 	if r.PTQ != nil {
-		head.Add("scales", ptqText(r.PTQ))
+		head.Add("scales", scalesText(r.PTQ, r.Quantization.Method))
 		head.Add("quantised", fmt.Sprintf("%d layers, %.1f %% of the weights", r.Quantization.Layers, 100*r.Quantization.Share))
 		head.Add("stay float", floatText(r.Quantization.Skipped))
 	}
@@ -380,9 +380,14 @@ func sizeNotes(r *job.Result) string {
 	return strings.Join(notes, " ")
 }
 
-func ptqText(p *job.PTQ) string {
-	if p.From != "" {
+// scalesText is how the scales came about: by calibration, or by the search after it, whose
+// method says on how many pictures.
+func scalesText(p *job.PTQ, method string) string {
+	switch {
+	case p.From != "":
 		return "from the plan " + p.From
+	case method != p.Method:
+		return method
 	}
 	text := fmt.Sprintf("method %s, %s", p.Method, report.Plural(p.Images, "picture"))
 	if p.Trials > 0 {

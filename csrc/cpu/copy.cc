@@ -11,6 +11,21 @@
 namespace trtact::cpu {
 namespace {
 
+// Four rows of four floats, in registers; x and y are the rows' distances.
+inline void transpose_4x4(const float* a, int64_t x, float* b, int64_t y) {
+  using Row = float __attribute__((vector_size(16)));
+  using Index = int32_t __attribute__((vector_size(16)));
+  Row in[4], out[4];
+  for (int i = 0; i < 4; i++) std::memcpy(&in[i], a + i * x, sizeof(Row));
+  for (int half = 0; half < 2; half++) {
+    const Index pairs = half ? Index{2, 6, 3, 7} : Index{0, 4, 1, 5};
+    const Row upper = __builtin_shuffle(in[0], in[1], pairs), lower = __builtin_shuffle(in[2], in[3], pairs);
+    out[2 * half] = __builtin_shuffle(upper, lower, Index{0, 1, 4, 5});
+    out[2 * half + 1] = __builtin_shuffle(upper, lower, Index{2, 3, 6, 7});
+  }
+  for (int i = 0; i < 4; i++) std::memcpy(b + i * y, &out[i], sizeof(Row));
+}
+
 class Copy : public Op {
  public:
   explicit Copy(const Desc& d) : size_(elements(d.out(0))) {
@@ -96,7 +111,14 @@ class Copy : public Op {
         float* b = y + at_out + first * so;
         for (int64_t c = 0; c < columns; c += kTile) {
           const int64_t width = std::min(kTile, columns - c);
-          for (int64_t j = 0; j < height; j++)
+          int64_t j = 0;
+          for (; j + 4 <= height; j += 4) {
+            int64_t i = 0;
+            for (; i + 4 <= width; i += 4) transpose_4x4(a + (c + i) * si + j, si, b + j * so + c + i, so);
+            for (; i < width; i++)
+              for (int64_t k = j; k < j + 4; k++) b[k * so + c + i] = a[(c + i) * si + k];
+          }
+          for (; j < height; j++)
             for (int64_t i = 0; i < width; i++) b[j * so + c + i] = a[(c + i) * si + j];
         }
       }

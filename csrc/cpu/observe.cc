@@ -23,6 +23,8 @@ void histogram(const trtact_tensor& t, const float* x, float upper, int64_t* bin
   const int64_t stored = v.stored();
   const float per_unit = static_cast<float>(n) / upper, last = static_cast<float>(n - 1);
   std::vector<uint32_t> count(4 * static_cast<size_t>(n), 0);
+  uint32_t* const first = count.data();
+  uint32_t *const second = first + n, *const third = second + n, *const fourth = third + n;
   constexpr int64_t kChunk = 1024;
   int32_t at[kChunk];
   for (int64_t i = 0; i < stored; i += kChunk) {
@@ -30,7 +32,14 @@ void histogram(const trtact_tensor& t, const float* x, float upper, int64_t* bin
 #pragma omp simd
     for (int64_t j = 0; j < m; j++)
       at[j] = histogram_bin(x[i + j], per_unit, last);
-    for (int64_t j = 0; j < m; j++) count[static_cast<size_t>(j & 3) * n + at[j]]++;
+    int64_t j = 0;
+    for (; j + 4 <= m; j += 4) {
+      first[at[j]]++;
+      second[at[j + 1]]++;
+      third[at[j + 2]]++;
+      fourth[at[j + 3]]++;
+    }
+    for (; j < m; j++) first[at[j]]++;
   }
   for (int i = 0; i < n; i++)
     for (int k = 0; k < 4; k++) bins[i] += count[static_cast<size_t>(k) * n + i];
@@ -42,11 +51,13 @@ void channel_sums(const trtact_tensor& t, const float* x, double* sums) {
   for (int64_t n = 0; n < v.n; n++)
     for (int64_t b = 0; b < v.blocks; b++) {
       const float* p = x + (n * v.blocks + b) * v.space * v.lanes;
-      for (int64_t l = 0; l < v.used(b); l++) {
-        double sum = 0;
-        for (int64_t s = 0; s < v.space; s++) sum += p[s * v.lanes + l];
-        sums[b * v.lanes + l] += sum;
-      }
+      double sum[kBlock] = {};
+      if (v.lanes == kBlock)
+        for (int64_t s = 0; s < v.space; s++)
+          for (int64_t l = 0; l < kBlock; l++) sum[l] += p[s * kBlock + l];
+      else
+        for (int64_t s = 0; s < v.space; s++) sum[0] += p[s];
+      for (int64_t l = 0; l < v.used(b); l++) sums[b * v.lanes + l] += sum[l];
     }
 }
 

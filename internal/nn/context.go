@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"math"
 
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
@@ -296,4 +297,38 @@ func (c *Context) ChannelSums(name string, sums []float64) error {
 		return err
 	}
 	return c.n.device.ChannelSums(t, a, sums)
+}
+
+// ChannelMax is the largest magnitude in each channel (dimension 1), over all images; not
+// a number counts as the largest.
+func (c *Context) ChannelMax(name string) ([]float32, error) {
+	t, a, err := c.observed(name)
+	if err != nil {
+		return nil, err
+	}
+	lanes := 1
+	if t.Layout == compute.Blocked {
+		lanes = c.n.device.Block()
+	}
+	stored := make([]float32, t.Bytes(lanes)/4)
+	if err := a.Buffer.Download(a.At, stored); err != nil {
+		return nil, err
+	}
+	channels, size := t.Dims[1], lanes*product(t.Dims[2:])
+	blocks := (channels + lanes - 1) / lanes
+	// The bits of floats without their sign are ordered as the magnitudes are.
+	most := make([]uint32, blocks*lanes)
+	for i := 0; i < len(stored); i += size {
+		list := most[i/size%blocks*lanes:][:lanes]
+		for at := i; at < i+size; at += lanes {
+			for l, v := range stored[at : at+lanes] {
+				list[l] = max(list[l], math.Float32bits(v)&^(1<<31))
+			}
+		}
+	}
+	maxima := make([]float32, channels)
+	for k := range maxima {
+		maxima[k] = math.Float32frombits(most[k])
+	}
+	return maxima, nil
 }

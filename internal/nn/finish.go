@@ -53,8 +53,10 @@ func (b *builder) finish() (*Network, error) {
 	}
 	for _, in := range b.g.Inputs {
 		v := b.values[in.Name]
-		if v.plain != nil { // an input that is set stays set, and can be observed after a run
-			v.plain.last = forever
+		for _, t := range []*tensor{v.plain, v.blocked} {
+			if t != nil { // an input that is set stays set, and can be observed after a run
+				t.root().last = forever
+			}
 		}
 		n.values[in.Name] = v
 		n.inputs = append(n.inputs, b.g.Info[in.Name])
@@ -70,7 +72,7 @@ func (b *builder) finish() (*Network, error) {
 				t.offset = n.constantBytes
 				n.constantBytes += align(t.desc.Bytes(block))
 			}
-		case t.home == inArena:
+		case t.home == inArena && t.alias == nil:
 			if b.o.KeepAll {
 				t.last = forever
 			}

@@ -69,10 +69,7 @@ func lowerConcat(b *builder, n *onnx.Node) error {
 	if blocked {
 		layout = compute.Blocked
 	}
-	var in []*tensor
-	var channels compute.Channels
-	var plain compute.Copy
-	to := rowMajor(out)
+	var parts []piece
 	at := 0
 	for _, name := range n.Inputs {
 		d := b.dims(name)
@@ -83,16 +80,65 @@ func lowerConcat(b *builder, n *onnx.Node) error {
 		if err != nil {
 			return err
 		}
-		channels.Runs = append(channels.Runs, compute.ChannelRun{Input: len(in), To: at, Count: d[axis]})
-		plain.Parts = append(plain.Parts, compute.CopyPart{Input: len(in), Dims: d, InStride: rowMajor(d),
-			OutOffset: at * to[axis], OutStride: to})
-		in = append(in, t)
+		parts = append(parts, piece{t, d, at})
 		at += d[axis]
 	}
-	if blocked {
-		return b.emit(channels, in, b.output(n.Outputs[0], layout))
+	dst := b.output(n.Outputs[0], layout)
+	if parts = b.placeParts(dst, parts, axis); len(parts) == 0 {
+		return nil
 	}
-	return b.emit(plain, in, b.output(n.Outputs[0], layout))
+	var in []*tensor
+	var channels compute.Channels
+	var plain compute.Copy
+	to := rowMajor(out)
+	for i, p := range parts {
+		in = append(in, p.t)
+		channels.Runs = append(channels.Runs, compute.ChannelRun{Input: i, To: p.at, Count: p.dims[axis]})
+		plain.Parts = append(plain.Parts, compute.CopyPart{Input: i, Dims: p.dims, InStride: rowMajor(p.dims),
+			OutOffset: p.at * to[axis], OutStride: to})
+	}
+	if blocked {
+		return b.emit(channels, in, dst)
+	}
+	return b.emit(plain, in, dst)
+}
+
+// piece is an input of a concatenation: at is where it begins on the axis.
+type piece struct {
+	t    *tensor
+	dims []int
+	at   int
+}
+
+// placeParts lets those parts be computed where they belong in the output that are one
+// piece of memory there, and gives the others, which have to be copied. Several parts may
+// be views of one tensor that goes there as a whole.
+func (b *builder) placeParts(dst *tensor, parts []piece, axis int) (rest []piece) {
+	if b.training != nil || product(dst.desc.Dims[:axis]) != 1 {
+		return parts
+	}
+	stride, block := 4*product(dst.desc.Dims[axis+1:]), 1 // in bytes
+	if dst.desc.Layout == compute.Blocked {
+		block = b.device.Block()
+	}
+	for len(parts) > 0 {
+		root, bytes, n := parts[0].t.root(), 0, 0
+		for n < len(parts) && parts[n].t.root() == root && parts[n].t.shifted() == bytes && parts[n].dims[axis]%block == 0 {
+			bytes += stride * parts[n].dims[axis]
+			n++
+		}
+		shift := stride * parts[0].at
+		fits := n > 0 && bytes == root.desc.Bytes(b.device.Block()) && parts[0].at%block == 0 && shift == align(shift)
+		if fits && root != dst && root.constant == nil && root.home == inArena && root.first >= 0 {
+			root.alias, root.shift = dst, shift
+			dst.first, dst.last = min(dst.first, root.first), max(dst.last, root.last)
+		} else {
+			n = 1
+			rest = append(rest, parts[0])
+		}
+		parts = parts[n:]
+	}
+	return rest
 }
 
 func lowerSplit(b *builder, n *onnx.Node) error {
@@ -125,6 +171,13 @@ func (b *builder) slice(input, output string, axis, start, step int) error {
 		src, err := b.in(input, compute.Blocked)
 		if err != nil {
 			return err
+		}
+		block := b.device.Block()
+		at := 4 * start * product(dims[2:])
+		if b.training == nil && dims[0] == 1 && start%block == 0 && out[1]%block == 0 && at == align(at) {
+			b.alias(output, src)
+			b.values[output].blocked.shift = at
+			return nil
 		}
 		run := compute.ChannelRun{From: start, Count: out[1]}
 		return b.emit(compute.Channels{Runs: []compute.ChannelRun{run}}, []*tensor{src}, b.output(output, compute.Blocked))

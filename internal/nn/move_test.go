@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"trtact/internal/onnx"
+	"trtact/internal/onnx/shape"
 )
 
 // inBothLayouts makes two trials: build gets x as a row-major input, and as a
@@ -65,6 +66,28 @@ func windowTrials() []*trial {
 		pool("", "GlobalMaxPool", dims, nil)
 	}
 	return list
+}
+
+// concatenations are those of the detectors' blocks: halves of a tensor and what is made of
+// them, one concatenation within another, one part twice, and parts that are read elsewhere.
+func concatenations(t *trial, x string) {
+	channel := attrs{"axis": int64(1)}
+	c := int64(t.model.Graph.Inputs[0].Dims[1])
+	t.ints("halves", c/2, c-c/2)
+	t.node("p = Relu "+x, nil)
+	t.node("a b = Split p halves", channel)
+	t.node("m = Sigmoid b", nil)
+	t.node("c2f = Concat a b m", channel)
+	t.node("n = Sigmoid c2f", nil)
+	t.node("inner = Concat n m", channel)
+	t.node("outer = Concat "+x+" inner n n", channel)
+	t.node("y = Relu outer", nil)
+	t.ints("flat", int64(t.model.Graph.Inputs[0].Dims[0]), c, -1)
+	t.node("left = Reshape p flat", nil)
+	t.node("r = Sigmoid p", nil)
+	t.node("right = Reshape r flat", nil)
+	t.node("rows = Concat left right", channel)
+	t.outputs("rows", "m", "inner")
 }
 
 func resizeTrials() []*trial {
@@ -194,6 +217,11 @@ func moveTrials() []*trial {
 				t.node("d = Concat c a b", attrs{"axis": int64(1)})
 				t.node("y = Sigmoid d", nil) // the lanes beyond the channels must be zero before and after
 			})
+		}
+	}
+	for _, c := range []int{16, 24, 32} {
+		for _, batch := range []int{1, 2} {
+			add("parts of concatenations", []int{batch, c, 4, 4}, concatenations)
 		}
 	}
 	dims := []int{2, 12, 4, 6}
@@ -467,3 +495,76 @@ func TestResize(t *testing.T)  { runTrials(t, resizeTrials()) }
 func TestMoves(t *testing.T)   { runTrials(t, moveTrials()) }
 func TestBinary(t *testing.T)  { runTrials(t, binaryTrials()) }
 func TestOutputs(t *testing.T) { runTrials(t, outputTrials()) }
+
+// TestPartsInPlace: what only goes into a concatenation is computed where it belongs
+// there, and halves of a tensor are read where they lie.
+func TestPartsInPlace(t *testing.T) {
+	d := openCPU(t)
+	c := newTrial("parts")
+	c.input("x0", 1, 32, 6, 6)
+	concatenations(c, c.blocked("x0"))
+	c.outputs("y")
+	if err := shape.Infer(c.model, nil); err != nil {
+		t.Fatal(err)
+	}
+	n, err := Compile(c.model, d, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	moves := map[string]int{}
+	for _, s := range n.Steps() {
+		if s.Op == "Channels" || s.Op == "Copy" {
+			moves[s.Node]++
+		}
+	}
+	// m lies in c2f already, and n can be in one place only.
+	if len(moves) != 2 || moves["node_inner"] != 1 || moves["node_outer"] != 1 {
+		t.Errorf("data is moved by %v, want one step of inner and one of outer", moves)
+	}
+}
+
+// TestChannelMax: in both layouts, for channels that fill their blocks and others.
+func TestChannelMax(t *testing.T) {
+	d := openCPU(t)
+	for _, channels := range []int{5, 16, 20} {
+		c := newTrial("channels")
+		c.input("x", 2, channels, 7, 3)
+		b := c.blocked("x")
+		c.node("y = Relu "+b, nil)
+		c.outputs("y")
+		if err := shape.Infer(c.model, nil); err != nil {
+			t.Fatal(err)
+		}
+		n, err := Compile(c.model, d, Options{Outputs: []string{b}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		ctx, err := n.NewContext()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ctx.Close()
+		if err := ctx.SetInputs(c.feed); err != nil {
+			t.Fatal(err)
+		}
+		if err := ctx.Run(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"x", b, "y"} {
+			v, err := ctx.Output(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := make([]float32, channels)
+			for i, x := range v.Floats() {
+				k := i / 21 % channels
+				want[k] = max(want[k], x, -x)
+			}
+			if got, err := ctx.ChannelMax(name); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%d channels of %s: %v (%v), want %v", channels, name, got, err, want)
+			}
+		}
+	}
+}

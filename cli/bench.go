@@ -215,7 +215,7 @@ func (s *session) bench(c *urfave.Context, place benchPlace) error {
 		}
 		return usage("bench", "--device %s times engines: give --precision fp32,fp16 to build them from %s", s.device, onnx[0])
 	}
-	for _, name := range []string{"streams", "cuda-graph", "no-transfers", "spin", "layers", "top", "trust", "log"} {
+	for _, name := range []string{"streams", "cuda-graph", "no-transfers", "spin", "trust", "log"} {
 		if c.IsSet(name) {
 			s.log.Warn("--" + name + " is for engines on a GPU; on the CPU it does nothing")
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -35,16 +36,18 @@ func (s *session) benchOnCPU(f benchFlags) error {
 	o.WarmUp, r.Settings.WarmUp = f.warm(cpuWarmUp, 0)
 	f.load.Family = "none" // any model may be timed
 	titles := modelTitles(f.models)
+	var timed []*timedModel
 	var timers []bench.Timer
 	for i, path := range f.models {
-		model, run, free, err := s.timedOnCPU(m, path, f.load, r.Threads)
+		t, err := s.timedOnCPU(m, path, f.load, r.Threads)
 		if err != nil {
 			return err
 		}
-		defer free()
-		model.Title = titles[i]
-		r.Models = append(r.Models, model)
-		timers = append(timers, bench.Function(run))
+		defer t.close()
+		t.model.Title = titles[i]
+		r.Models = append(r.Models, t.model)
+		timed = append(timed, t)
+		timers = append(timers, bench.Function(t.context.Run))
 	}
 	show := s.progress("measure", o.Rounds, "rounds")
 	defer show.Finish()
@@ -55,43 +58,86 @@ func (s *session) benchOnCPU(f benchFlags) error {
 	}
 	show.Finish()
 	r.Fill(runs, nil)
+	if f.layers {
+		show := s.progress("time layers", len(timed), "models")
+		defer show.Finish()
+		for i, t := range timed {
+			layers, err := t.profile(s.ctx, layerRuns)
+			if err != nil {
+				return err
+			}
+			r.Models[i].SetLayers(layers)
+			show.Set(i+1, 0)
+		}
+		show.Finish()
+	}
 	return s.showBench(r, f)
 }
 
-// timedOnCPU makes a model ready to run on random input. free lets go of it.
-func (s *session) timedOnCPU(m *job.Machine, path string, load job.LoadOptions, threads int) (model bench.Model, run func() error, free func(), err error) {
+// timedModel is a model that is ready to run.
+type timedModel struct {
+	model   bench.Model
+	network *nn.Network
+	context *nn.Context
+}
+
+func (t *timedModel) close() {
+	t.context.Close()
+	t.network.Close()
+}
+
+// profile is the mean time of each step over so many runs.
+func (t *timedModel) profile(ctx context.Context, runs int) ([]trt.LayerTime, error) {
+	steps := t.network.Steps()
+	total := make([]float64, len(steps))
+	for range runs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := t.context.RunTimed(total); err != nil {
+			return nil, err
+		}
+	}
+	var list []trt.LayerTime
+	for i, step := range steps {
+		if step.Where != "host" {
+			list = append(list, trt.LayerTime{Name: fmt.Sprintf("%s (%s)", step.Op, step.Where), Nodes: []string{step.Node},
+				Milliseconds: 1000 * total[i] / float64(runs)})
+		}
+	}
+	return list, nil
+}
+
+// timedOnCPU makes a model ready to run on random input.
+func (s *session) timedOnCPU(m *job.Machine, path string, load job.LoadOptions, threads int) (*timedModel, error) {
 	d, err := job.LoadDetector(path, load)
 	if err != nil {
-		return model, nil, nil, err
+		return nil, err
 	}
 	n, err := nn.Compile(d.Model, m.Device, nn.Options{Threads: threads, Workers: 1})
 	if err != nil {
-		return model, nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	c, err := n.NewContext()
 	if err != nil {
 		n.Close()
-		return model, nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	free = func() {
-		c.Close()
-		n.Close()
-	}
+	t := &timedModel{bench.Model{Model: path, Quantized: d.Quantized, Batch: d.Spec.Batch, Height: d.Spec.Height, Width: d.Spec.Width}, n, c}
 	random := rand.New(rand.NewPCG(uint64(s.seed), 0))
 	pixels := make([]float32, d.Spec.Batch*3*d.Spec.Height*d.Spec.Width)
 	for i := range pixels {
 		pixels[i] = random.Float32()
 	}
 	if err := c.SetInput(d.Spec.Input, pixels); err != nil {
-		free()
-		return model, nil, nil, fmt.Errorf("%s: %w", path, err)
+		t.close()
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for name, values := range d.Spec.Extra {
 		if err := c.SetInput(name, values); err != nil {
-			free()
-			return model, nil, nil, fmt.Errorf("%s: %w", path, err)
+			t.close()
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	model = bench.Model{Model: path, Quantized: d.Quantized, Batch: d.Spec.Batch, Height: d.Spec.Height, Width: d.Spec.Width}
-	return model, c.Run, free, nil
+	return t, nil
 }

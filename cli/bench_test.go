@@ -17,7 +17,7 @@ import (
 func TestBench(t *testing.T) {
 	needCPU(t)
 	a, b := testenv.Data(t, "models", "fastestdet_352.onnx"), testenv.Data(t, "models", "yolo_fastestv2_352.onnx")
-	r := run(t, "bench", a, b, "--device", "cpu", "--iterations", "4", "--warmup", "1", "--threads", "1", "--json", "-q")
+	r := run(t, "bench", a, b, "--device", "cpu", "--iterations", "4", "--warmup", "1", "--threads", "1", "--layers", "--json", "-q")
 	if r.code != 0 {
 		t.Fatalf("exit %d: %s", r.code, r.err)
 	}
@@ -32,6 +32,16 @@ func TestBench(t *testing.T) {
 		l := m.Latency
 		if l.Count != 4 || l.Min <= 0 || l.Min > l.Median || l.Median > l.P90 || l.P90 > l.P99 || l.P99 > l.Max || m.Throughput <= 0 {
 			t.Errorf("%s: %+v", m.Model, m)
+		}
+		sum := 0.0
+		for _, layer := range m.Layers {
+			sum += layer.Milliseconds
+			if len(layer.Nodes) != 1 || layer.Nodes[0] == "" {
+				t.Errorf("%s: layer %+v has no node", m.Model, layer)
+			}
+		}
+		if sum < l.Min/2 || sum > 5*l.Max {
+			t.Errorf("%s: %d layers take %v ms together, a run %v to %v", m.Model, len(m.Layers), sum, l.Min, l.Max)
 		}
 	}
 	if want := got.Models[0].Latency.Median / got.Models[1].Latency.Median; got.Models[1].Speed != want {

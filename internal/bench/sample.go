@@ -18,8 +18,10 @@ type Layer struct {
 }
 
 // reformats says so of a layer by TensorRT's name for it, as in "Reformatting CopyNode
-// for Input Tensor 0 to conv1".
-func reformats(name string) bool { return strings.HasPrefix(name, "Reformatting CopyNode") }
+// for Input Tensor 0 to conv1", or by ours on the CPU.
+func reformats(name string) bool {
+	return strings.HasPrefix(name, "Reformatting CopyNode") || strings.HasPrefix(name, "Reorder")
+}
 
 // function times a function.
 type function struct {

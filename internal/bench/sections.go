@@ -89,15 +89,17 @@ func (r *Report) oneInput() bool {
 
 // sections are the tables; layers is the number of layers shown of each model.
 func (r *Report) sections(layers int) []section {
+	var out []section
 	if r.GPU == nil {
-		return []section{r.overviewCPU()}
-	}
-	out := []section{r.overview()}
-	for i := range r.Models {
-		out = append(out, r.parts(&r.Models[i]))
-	}
-	if s := r.activity(); len(s.rows) > 0 {
-		out = append(out, s)
+		out = append(out, r.overviewCPU())
+	} else {
+		out = append(out, r.overview())
+		for i := range r.Models {
+			out = append(out, r.parts(&r.Models[i]))
+		}
+		if s := r.activity(); len(s.rows) > 0 {
+			out = append(out, s)
+		}
 	}
 	for i := range r.Models {
 		if m := &r.Models[i]; len(m.Layers) > 0 {

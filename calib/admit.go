@@ -52,7 +52,7 @@ func (w Wider) trials() int {
 	if len(w.Layers) == 0 {
 		return 0
 	}
-	return len(w.Layers) + bits.Len(uint(len(w.Layers))) + 1
+	return len(w.Layers) + bits.Len(uint(len(w.Layers)))
 }
 
 // Layers lists the weighted nodes that a plan quantises.
@@ -64,15 +64,17 @@ func (p *Plan) Layers() []string {
 	return list
 }
 
-// admit takes layers of w into best.
-func (s *search) admit(best *Plan, w Wider) (*Plan, error) {
+// admit takes layers of w into the best plan.
+func (s *search) admit(w Wider) error {
 	if len(w.Layers) == 0 {
-		return best, nil
+		return nil
 	}
+	best := s.best.plan
 	wide := w.Plan.Clone()
 	wide.Weights = mergeWeights(wide.Weights, best.Weights)
+	wide.Biases = mergeBiases(wide.Biases, best.Biases)
 	if err := wide.Assign(s.stats, Method(best.Method)); err != nil {
-		return nil, err
+		return err
 	}
 	reasons := map[string]Skip{}
 	for _, k := range best.Skipped {
@@ -87,39 +89,35 @@ func (s *search) admit(best *Plan, w Wider) (*Plan, error) {
 		}
 		return q
 	}
-	few := (s.opt.Images + 3) / 4
+	few := half(half(s.opt.Images))
 	alone := map[string]float64{}
 	for _, n := range w.Layers {
-		score, err := s.try(with([]string{n}), Trial{Change: "INT8 for " + n, Images: few})
+		score, err := s.try(&attempt{plan: with([]string{n})}, Trial{Change: "INT8 for " + n, Images: few})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.settle(false)
 		alone[n] = score
 	}
-	nothing, err := s.try(best, Trial{Change: "as it is", Images: few})
-	if err != nil {
-		return nil, err
-	}
-	s.settle(false)
+	nothing := s.best.score(few)
 	order := slices.Clone(w.Layers)
 	sort.SliceStable(order, func(a, b int) bool {
 		cost := func(n string) float64 { return (alone[n] - nothing) / float64(w.Bytes[n]) }
 		return cost(order[a]) < cost(order[b])
 	})
 
-	limit := s.score * (1 + WidenTolerance)
+	limit := s.best.score(s.opt.Images) * (1 + WidenTolerance)
 	low, high := 0, len(order) // so many are fine; one more than high is too many
 	kept := -1                 // the trial of low
 	for low < high {
 		k := (low + high + 1) / 2
-		q := with(order[:k])
-		score, err := s.try(q, Trial{Change: fmt.Sprintf("%d more layers in INT8", k), Images: s.opt.Images})
+		a := &attempt{plan: with(order[:k])}
+		score, err := s.try(a, Trial{Change: fmt.Sprintf("%d more layers in INT8", k), Images: s.opt.Images})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if score <= limit {
-			best, s.score, low, kept = q, score, k, len(s.trials)-1
+			s.best, low, kept = a, k, len(s.trials)-1
 		} else {
 			high = k - 1
 		}
@@ -128,7 +126,7 @@ func (s *search) admit(best *Plan, w Wider) (*Plan, error) {
 	if kept >= 0 {
 		s.trials[kept].Kept = true
 	}
-	return best, nil
+	return nil
 }
 
 // mergeWeights gives wide with the scales that the same constants have in settled.
@@ -138,6 +136,19 @@ func mergeWeights(wide, settled []WeightSite) []WeightSite {
 		for _, k := range settled {
 			if k.Tensor == w.Tensor && k.Axis == w.Axis {
 				list[i].Scales = k.Scales
+			}
+		}
+	}
+	return list
+}
+
+// mergeBiases gives wide with the corrections that the same nodes have in settled.
+func mergeBiases(wide, settled []BiasCorrection) []BiasCorrection {
+	list := clone(wide)
+	for i, b := range list {
+		for _, k := range settled {
+			if k.Node == b.Node {
+				list[i] = k
 			}
 		}
 	}

@@ -13,12 +13,23 @@ type layerCost struct {
 	base float64
 }
 
-func (l layerCost) Error(_ context.Context, p *Plan, _ int) ([]float64, error) {
+func (l layerCost) Deviations(_ context.Context, p *Plan, from, to int) ([]Deviation, error) {
 	e := l.base
 	for _, n := range p.Layers() {
 		e += l.cost[n]
 	}
-	return []float64{e}, nil
+	return repeated(to-from, e), nil
+}
+
+// repeated is so many images on which the outputs are off by these errors.
+func repeated(images int, errors ...float64) []Deviation {
+	list := make([]Deviation, images)
+	for i := range list {
+		for _, e := range errors {
+			list[i].Outputs = append(list[i].Outputs, Squares{Difference: e * e, Norm: 1})
+		}
+	}
+	return list
 }
 
 // TestAdmit: of the layers that placement left float those come in that cost

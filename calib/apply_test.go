@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -461,6 +462,20 @@ func TestBiasCorrectionTakesBackTheMeanShift(t *testing.T) {
 	for o := range got {
 		if got[o] != b[o]+p.Biases[0].Delta[o] {
 			t.Errorf("bias %d is %v, want %v", o, got[o], b[o]+p.Biases[0].Delta[o])
+		}
+	}
+	// A layer that is taken out keeps its weights as they are, and so its bias.
+	p.Skipped = append(p.Skipped, Skip{Node: "c0", Reason: "by hand"})
+	if q, err = Apply(m, p, FloatWeights); err != nil {
+		t.Fatal(err)
+	}
+	baked, _, err := Bake(m, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []*onnx.Model{q, baked} {
+		if got := form.Graph.Init["c0.b"].Data.([]float32); !slices.Equal(got, b) {
+			t.Errorf("the bias of a float layer is %v, want %v", got, b)
 		}
 	}
 }

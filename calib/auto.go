@@ -1,11 +1,10 @@
 // The automatic choice: what the methods promise on histograms is one thing, what
 // the detector's outputs lose is another, so the choice is made by simulating
 // the quantised model on a few calibration images. First the best method for all
-// tensors, in two rounds so that the worst ones cost little; then layers that
-// placement left float (admit.go); then changes to the plan as a whole, such as
-// bias correction; then, as far as the budget goes, another method for single groups, those with most
-// rounding noise first. Everything is in a fixed order, so the same images give
-// the same plan.
+// tensors, in rounds so that the worst ones cost little; then layers that placement
+// left float (admit.go); then changes to the plan as a whole; then, as far as the
+// budget goes, another method for single groups, those with most rounding noise first.
+// Everything is in a fixed order, so the same images give the same plan.
 //
 // The last step is off by default. On YOLOv5n 24 trials of it lowered the error on
 // the 16 images of the trials by 7 % and on 64 others not at all: what a single
@@ -17,36 +16,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sort"
 	"strings"
 )
-
-// Simulator runs a plan's quantised model.
-type Simulator interface {
-	// Error is how far the plan's model is off the float model over the first so
-	// many calibration images, one figure for each thing compared: the scores and
-	// boxes of a detector (DetectionError), or where the outputs cannot be
-	// decoded the relative L2 error of each head.
-	Error(ctx context.Context, p *Plan, images int) (perHead []float64, err error)
-}
-
-// Score is one figure for the errors of all heads: their geometric mean, so that
-// halving the error of one head counts the same whichever it is. A head that is
-// not a number makes the score infinite.
-func Score(perHead []float64) float64 {
-	if len(perHead) == 0 {
-		return math.Inf(1)
-	}
-	sum := 0.0
-	for _, e := range perHead {
-		if math.IsNaN(e) || math.IsInf(e, 0) || e < 0 {
-			return math.Inf(1)
-		}
-		sum += math.Log(math.Max(e, 1e-12))
-	}
-	return math.Exp(sum / float64(len(perHead)))
-}
 
 // AutoOptions bounds the search. The zero value means the defaults.
 type AutoOptions struct {
@@ -69,7 +41,7 @@ type AutoOptions struct {
 }
 
 // DefaultTrialImages is how many images a trial runs.
-const DefaultTrialImages = 32
+const DefaultTrialImages = 24
 
 // Change is something else than the method of the activations that may help.
 type Change struct {
@@ -106,14 +78,18 @@ func (o AutoOptions) Trials() int {
 	if n == 0 {
 		n = len(DefaultCandidates())
 	}
-	if n > finalists {
-		n += finalists
+	trials := n
+	for ; n > 2; n = half(n) {
+		trials += half(n)
 	}
 	for _, w := range o.Wider {
-		n += w.trials()
+		trials += w.trials()
 	}
-	return n + len(o.Changes) + o.Groups
+	return trials + len(o.Changes) + o.Groups
 }
+
+// half is rounded up.
+func half(n int) int { return (n + 1) / 2 }
 
 // Auto gives a copy of p, which Place made, with the scales that lose least by
 // the simulator's judgement, and every trial made on the way.
@@ -125,22 +101,25 @@ func Auto(ctx context.Context, sim Simulator, p *Plan, stats map[string]*Statist
 		opt.Images = DefaultTrialImages
 	}
 	s := &search{ctx: ctx, sim: sim, stats: stats, opt: opt}
-	best, err := s.whole(p)
-	if err != nil {
+	if err := s.whole(p); err != nil {
 		return nil, nil, err
 	}
 	for _, w := range opt.Wider {
-		if best, err = s.admit(best, w); err != nil {
+		if err := s.admit(w); err != nil {
 			return nil, nil, err
 		}
 	}
-	if best, err = s.change(best); err != nil {
+	if err := s.change(); err != nil {
 		return nil, nil, err
 	}
-	if best, err = s.refine(best); err != nil {
+	if err := s.refine(); err != nil {
 		return nil, nil, err
 	}
+	best := s.best.plan
 	best.Method = "auto: " + best.methodSummary()
+	if len(best.Biases) > 0 {
+		best.Method += " + bias correction"
+	}
 	for _, t := range s.trials {
 		if t.Change != "" && t.Kept {
 			best.Method += " + " + t.Change
@@ -156,18 +135,41 @@ type search struct {
 	stats  map[string]*Statistics
 	opt    AutoOptions
 	trials []Trial
-	score  float64 // of the best plan so far
+	best   *attempt // so far, tried on all images
 }
 
-func (s *search) try(p *Plan, t Trial) (float64, error) {
+// attempt is a plan and what it makes of the images that it has been tried on.
+type attempt struct {
+	plan *Plan
+	seen []Deviation
+}
+
+// first is what was seen of so many images, score the figure for it.
+func (a *attempt) first(images int) []Deviation { return a.seen[:min(images, len(a.seen))] }
+func (a *attempt) score(images int) float64     { return Score(Errors(a.first(images))) }
+
+// look runs a on those of the first so many images that it has not seen.
+func (s *search) look(a *attempt, images int) (score float64, err error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
 	}
-	errs, err := s.sim.Error(s.ctx, p, t.Images)
-	if err != nil {
+	if from := len(a.seen); from < images {
+		more, err := s.sim.Deviations(s.ctx, a.plan, from, images)
+		if err != nil {
+			return 0, err
+		}
+		a.seen = append(a.seen, more...)
+	}
+	return a.score(images), nil
+}
+
+// try is look for a trial, which it notes.
+func (s *search) try(a *attempt, t Trial) (score float64, err error) {
+	if _, err := s.look(a, t.Images); err != nil {
 		return 0, fmt.Errorf("simulate the plan with %s%s: %w", t.Method, t.Change, err)
 	}
-	t.Errors, t.Score = errs, Score(errs)
+	t.Errors = Errors(a.first(t.Images))
+	t.Score = Score(t.Errors)
 	s.trials = append(s.trials, t)
 	return t.Score, nil
 }
@@ -181,86 +183,87 @@ func (s *search) settle(kept bool) {
 	}
 }
 
-// finalists is how many candidates are tried on all images of a trial, after all
-// of them were tried on a quarter of the images.
-const finalists = 3
-
-// whole tries each candidate on all tensors.
-func (s *search) whole(p *Plan) (*Plan, error) {
-	candidates := s.opt.Candidates
-	if len(candidates) > finalists {
-		var err error
-		if candidates, err = s.shortlist(p, candidates); err != nil {
-			return nil, err
-		}
-	}
-	var best *Plan
-	s.score = math.Inf(1)
-	for _, m := range candidates {
+// whole tries each candidate on all tensors, by successive halving (Jamieson and
+// Talwalkar 2016): all on a part of the images, the better half on twice as many, the
+// last two on all.
+func (s *search) whole(p *Plan) error {
+	list := make([]*attempt, len(s.opt.Candidates))
+	method := map[*attempt]Method{}
+	images := s.opt.Images
+	for i, m := range s.opt.Candidates {
 		q := p.Clone()
 		if err := q.Assign(s.stats, m); err != nil {
-			return nil, err
+			return err
 		}
-		score, err := s.try(q, Trial{Method: m, Images: s.opt.Images})
+		list[i] = &attempt{plan: q}
+		method[list[i]] = m
+	}
+	for n := len(list); n > 2; n = half(n) {
+		images = half(images)
+	}
+	for ; len(list) > 2; images = min(2*images, s.opt.Images) {
+		for _, a := range list {
+			if _, err := s.try(a, Trial{Method: method[a], Images: images}); err != nil {
+				return err
+			}
+			s.settle(false)
+		}
+		sort.SliceStable(list, func(a, b int) bool { return list[a].score(images) < list[b].score(images) })
+		list = list[:half(len(list))]
+	}
+	least := math.Inf(1)
+	for _, a := range list {
+		score, err := s.try(a, Trial{Method: method[a], Images: s.opt.Images})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		better := score < s.score
+		better := score < least
 		if better {
-			best, s.score = q, score
+			s.best, least = a, score
 		}
 		s.settle(better)
 	}
-	if best == nil {
-		return nil, errors.New("calibrate: every method gave outputs that are not finite; check that the float model's outputs are")
+	if s.best == nil {
+		return errors.New("calibrate: every method gave outputs that are not finite; check that the float model's outputs are")
 	}
-	return best, nil
-}
-
-// shortlist gives the finalists, in the order they had.
-func (s *search) shortlist(p *Plan, candidates []Method) ([]Method, error) {
-	scores := map[Method]float64{}
-	for _, m := range candidates {
-		q := p.Clone()
-		if err := q.Assign(s.stats, m); err != nil {
-			return nil, err
-		}
-		score, err := s.try(q, Trial{Method: m, Images: (s.opt.Images + 3) / 4})
-		if err != nil {
-			return nil, err
-		}
-		scores[m] = score
-		s.settle(false)
-	}
-	best := clone(candidates)
-	sort.SliceStable(best, func(a, b int) bool { return scores[best[a]] < scores[best[b]] })
-	var list []Method
-	for _, m := range candidates {
-		if slices.Contains(best[:finalists], m) {
-			list = append(list, m)
-		}
-	}
-	return list, nil
+	return nil
 }
 
 // change tries each change on top of those kept before it.
-func (s *search) change(best *Plan) (*Plan, error) {
+func (s *search) change() error {
 	for _, c := range s.opt.Changes {
-		q := best.Clone()
+		q := s.best.plan.Clone()
 		if err := c.Apply(q); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Name, err)
+			return fmt.Errorf("%s: %w", c.Name, err)
 		}
-		score, err := s.try(q, Trial{Change: c.Name, Images: s.opt.Images})
-		if err != nil {
-			return nil, err
+		if err := s.challenge(q, Trial{Change: c.Name}, 1); err != nil {
+			return err
 		}
-		better := score < s.score
-		if better {
-			best, s.score = q, score
-		}
-		s.settle(better)
 	}
-	return best, nil
+	return nil
+}
+
+// challenge puts q in the place of the best plan where its score is below factor times
+// that one's, on half of the images and then on all.
+func (s *search) challenge(q *Plan, t Trial, factor float64) error {
+	a, better := &attempt{plan: q}, true
+	for _, t.Images = range []int{half(s.opt.Images), s.opt.Images} {
+		score, err := s.look(a, t.Images)
+		if err != nil {
+			return fmt.Errorf("simulate the plan with %s%s: %w", t.Method, t.Change, err)
+		}
+		if better = score < factor*s.best.score(t.Images); !better {
+			break
+		}
+	}
+	if _, err := s.try(a, t); err != nil {
+		return err
+	}
+	if better {
+		s.best = a
+	}
+	s.settle(better)
+	return nil
 }
 
 // minGain is the relative improvement of the score below which a change to a
@@ -273,40 +276,34 @@ const minScaleChange = 1.05
 
 // refine tries other methods on single groups, noisiest first, until the trials
 // for it are spent.
-func (s *search) refine(best *Plan) (*Plan, error) {
+func (s *search) refine() error {
 	budget := len(s.trials) + s.opt.Groups
-	for _, u := range byNoise(best, s.stats) {
-		first := best.Sites[u.sites[0]]
+	for _, u := range byNoise(s.best.plan, s.stats) {
+		first := s.best.plan.Sites[u.sites[0]]
 		tensors := make([]string, len(u.sites))
 		for k, i := range u.sites {
-			tensors[k] = best.Sites[i].Tensor
+			tensors[k] = s.best.plan.Sites[i].Tensor
 		}
 		tried := []float32{first.Scale}
 		for _, m := range s.opt.Candidates {
 			if len(s.trials) >= budget {
-				return best, nil
+				return nil
 			}
-			q := best.Clone()
+			q := s.best.plan.Clone()
 			if err := q.assignUnit(u, s.stats, m); err != nil {
-				return nil, err
+				return err
 			}
 			scale := q.Sites[u.sites[0]].Scale
 			if alike(scale, tried) {
 				continue
 			}
 			tried = append(tried, scale)
-			score, err := s.try(q, Trial{Method: m, Tensors: tensors, Images: s.opt.Images})
-			if err != nil {
-				return nil, err
+			if err := s.challenge(q, Trial{Method: m, Tensors: tensors}, 1-minGain); err != nil {
+				return err
 			}
-			better := score < s.score*(1-minGain)
-			if better {
-				best, s.score = q, score
-			}
-			s.settle(better)
 		}
 	}
-	return best, nil
+	return nil
 }
 
 func alike(scale float32, others []float32) bool {

@@ -17,14 +17,12 @@ import (
 type noiseSimulator struct {
 	stats  map[string]*Statistics
 	weight map[string]float64
-	calls  int
-	images int
+	images int // that were run
 	fail   error
 }
 
-func (s *noiseSimulator) Error(_ context.Context, p *Plan, images int) ([]float64, error) {
-	s.calls++
-	s.images = images
+func (s *noiseSimulator) Deviations(_ context.Context, p *Plan, from, to int) ([]Deviation, error) {
+	s.images += to - from
 	if s.fail != nil {
 		return nil, s.fail
 	}
@@ -32,7 +30,7 @@ func (s *noiseSimulator) Error(_ context.Context, p *Plan, images int) ([]float6
 	for _, site := range p.Sites {
 		sum += s.weight[site.Tensor] * relativeNoise(&s.stats[site.Tensor].Histogram, float64(site.Scale))
 	}
-	return []float64{math.Sqrt(sum), 2 * math.Sqrt(sum)}, nil
+	return repeated(to-from, math.Sqrt(sum), 2*math.Sqrt(sum)), nil
 }
 
 // autoCase is the bottleneck graph with normal tensors, of which two want
@@ -80,17 +78,17 @@ func TestAutoChoosesByMeasuring(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sim.images != 5 || sim.calls != len(trials) || heard != len(trials) {
-		t.Errorf("%d calls on %d images, %d trials, %d heard; want all trials on 5 images", sim.calls, sim.images, len(trials), heard)
+	if heard != len(trials) {
+		t.Errorf("%d trials, %d heard", len(trials), heard)
 	}
 	// The mixture must beat either method alone.
-	got, _ := sim.Error(context.Background(), best, 5)
+	got, _ := Simulate(context.Background(), sim, best, 5)
 	for _, m := range pair {
 		q := p.Clone()
 		if err := q.Assign(sim.stats, m); err != nil {
 			t.Fatal(err)
 		}
-		e, _ := sim.Error(context.Background(), q, 5)
+		e, _ := Simulate(context.Background(), sim, q, 5)
 		if Score(e) <= Score(got) {
 			t.Errorf("%s alone has score %v, the choice %v", m, Score(e), Score(got))
 		}
@@ -112,29 +110,53 @@ func TestAutoChoosesByMeasuring(t *testing.T) {
 	}
 }
 
-func TestAutoKeepsItsBudget(t *testing.T) {
+// TestAutoHalves: all candidates on a part of the images, the better half on twice as
+// many, the last two on all; no image is run twice, and the best comes to the end.
+func TestAutoHalves(t *testing.T) {
 	p, sim := autoCase(t)
-	o := AutoOptions{Candidates: []Method{AbsMax, MSE, MeanPercentile(99.9)}, Groups: 2}
-	_, trials, err := Auto(context.Background(), sim, p, sim.stats, o)
-	if err != nil || len(trials) != 5 || sim.calls != 5 || o.Trials() != 5 {
-		t.Errorf("%d trials, %d calls (%v), %d announced; want 5", len(trials), sim.calls, err, o.Trials())
+	_, trials, err := Auto(context.Background(), sim, p, sim.stats, AutoOptions{Images: 32})
+	if err != nil {
+		t.Fatal(err)
 	}
-	sim.calls = 0
-	if _, trials, err = Auto(context.Background(), sim, p, sim.stats, AutoOptions{}); err != nil || len(trials) != len(DefaultCandidates())+finalists || len(trials) != (AutoOptions{}).Trials() {
-		t.Errorf("%d trials by default (%v); want one for each of %d candidates and %d finalists", len(trials), err, len(DefaultCandidates()), finalists)
+	n := len(DefaultCandidates())
+	if n != 7 {
+		t.Fatalf("%d candidates: reckon the rounds of this test anew", n)
 	}
-	// A quarter of the images first, then all; the best by the first round is among the finalists.
-	first, last, best := trials[0], trials[len(trials)-1], trials[0]
-	for _, trial := range trials[:len(DefaultCandidates())] {
+	tried := map[int]int{}
+	best := trials[0]
+	for _, trial := range trials {
+		tried[trial.Images]++
 		if trial.Score < best.Score {
 			best = trial
 		}
 	}
-	if first.Images != DefaultTrialImages/4 || last.Images != DefaultTrialImages || first.Kept {
-		t.Errorf("trials from %+v to %+v", first, last)
+	if want := map[int]int{8: 7, 16: 4, 32: 2}; !reflect.DeepEqual(tried, want) {
+		t.Errorf("trials by images %v, want %v", tried, want)
 	}
-	if !slices.ContainsFunc(trials[len(DefaultCandidates()):], func(trial Trial) bool { return trial.Method == best.Method }) {
-		t.Errorf("%s was the best and did not come to the final", best.Method)
+	if want := 7*8 + 4*8 + 2*16; sim.images != want {
+		t.Errorf("%d images run, want %d", sim.images, want)
+	}
+	if len(trials) != (AutoOptions{}).Trials() {
+		t.Errorf("%d trials, %d announced", len(trials), (AutoOptions{}).Trials())
+	}
+	if !slices.ContainsFunc(trials, func(trial Trial) bool { return trial.Method == best.Method && trial.Images == 32 && trial.Kept }) {
+		t.Errorf("%s has the least error and was not kept", best.Method)
+	}
+}
+
+// TestAutoKeepsItsBudget: trials for single groups stop where they are told to, and one
+// that is behind on half of the images goes no further.
+func TestAutoKeepsItsBudget(t *testing.T) {
+	p, sim := autoCase(t)
+	o := AutoOptions{Candidates: []Method{AbsMax, MSE, MeanPercentile(99.9)}, Groups: 2, Images: 8}
+	_, trials, err := Auto(context.Background(), sim, p, sim.stats, o)
+	if err != nil || len(trials) != 7 || o.Trials() != 7 {
+		t.Errorf("%d trials (%v), %d announced; want 7", len(trials), err, o.Trials())
+	}
+	for _, trial := range trials[5:] {
+		if want := map[bool]int{true: 8, false: 4}[trial.Kept]; trial.Images != want {
+			t.Errorf("a trial of a group, kept %v, ran %d images", trial.Kept, trial.Images)
+		}
 	}
 }
 

@@ -26,7 +26,8 @@ func Bake(m *onnx.Model, p *Plan) (*onnx.Model, *Plan, error) {
 	if err := rescale(out, p.ActiveEqualisations()); err != nil {
 		return nil, nil, fault.BadInput(fmt.Errorf("bake plan: %w", err))
 	}
-	if err := addBiases(out.Graph, p.Biases); err != nil {
+	rest.prune() // a correction belongs to rounded weights
+	if err := addBiases(out.Graph, rest.Biases); err != nil {
 		return nil, nil, fault.BadInput(fmt.Errorf("bake plan: %w", err))
 	}
 	rest.Equalised, rest.Biases = nil, nil

@@ -69,8 +69,7 @@ func (e *DetectionError) Merge(o DetectionError) {
 }
 
 // Values gives the relative L2 error of the scores (the plain one where the float
-// model sees nothing at all) and the mean of 1 - IoU of the boxes: what a Simulator
-// may return as its errors.
+// model sees nothing at all) and the mean of 1 - IoU of the boxes.
 func (e *DetectionError) Values() []float64 {
 	v := []float64{0, 0}
 	v[0] = math.Sqrt(e.scoreDiff)

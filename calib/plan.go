@@ -15,6 +15,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"trtact/internal/atomicfile"
@@ -416,7 +417,7 @@ func (p *Plan) Skip(node, op, reason string) {
 	p.prune()
 }
 
-// prune removes skipped nodes from sites and weights, and entries left empty.
+// prune removes skipped nodes from sites, weights and biases, and entries left empty.
 func (p *Plan) prune() {
 	out := map[string]bool{}
 	for _, s := range p.Skipped {
@@ -445,6 +446,7 @@ func (p *Plan) prune() {
 			weights = append(weights, w)
 		}
 	}
+	biases := slices.DeleteFunc(p.Biases, func(b BiasCorrection) bool { return out[b.Node] })
 	var groups []Group
 	gone := map[int]bool{}
 	for _, g := range p.Groups {
@@ -465,7 +467,7 @@ func (p *Plan) prune() {
 			sites[i].Group = 0
 		}
 	}
-	p.Sites, p.Weights, p.Groups = sites, weights, groups
+	p.Sites, p.Weights, p.Groups, p.Biases = sites, weights, groups, biases
 }
 
 func finite(v float32) bool {

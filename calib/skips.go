@@ -34,7 +34,7 @@ func RankLayers(ctx context.Context, sim Simulator, g *onnx.Graph, p *Plan, imag
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		errs, err := sim.Error(ctx, p.only(name, layers), images)
+		errs, err := Simulate(ctx, sim, p.only(name, layers), images)
 		if err != nil {
 			return nil, fmt.Errorf("simulate the plan for node %q alone: %w", name, err)
 		}

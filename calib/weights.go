@@ -4,8 +4,12 @@
 package calib
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
@@ -86,7 +90,9 @@ func bestWeightScale(values []float32, full float32) float32 {
 		var e float64
 		for _, v := range values {
 			d := float64(v) - float64(s)*float64(QuantizeWeight(v, s))
-			e += d * d
+			if e += d * d; e >= best {
+				break
+			}
 		}
 		if e < best {
 			best, at = e, s
@@ -104,17 +110,31 @@ func QuantizeWeight(v, scale float32) int8 {
 
 // AssignWeights sets the scales of all weights from the graph's constants.
 func (p *Plan) AssignWeights(g *onnx.Graph, method Method) error {
-	for i := range p.Weights {
-		site := &p.Weights[i]
-		w := g.Init[site.Tensor]
-		if w == nil {
-			return fault.BadInput(fmt.Errorf("plan: weight %q is not a constant of the model; make the plan again with calibrate", site.Tensor))
-		}
-		scales, err := ChannelScales(w, site.Axis, method)
-		if err != nil {
-			return fault.BadInput(fmt.Errorf("weights %q of node %q: %w", site.Tensor, site.Nodes[0], err))
-		}
-		site.Scales = scales
+	failed := make([]error, len(p.Weights))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := int(next.Add(1)) - 1; i < len(p.Weights); i = int(next.Add(1)) - 1 {
+				failed[i] = p.Weights[i].assign(g, method)
+			}
+		}()
 	}
+	wg.Wait()
+	return cmp.Or(failed...)
+}
+
+func (s *WeightSite) assign(g *onnx.Graph, method Method) error {
+	w := g.Init[s.Tensor]
+	if w == nil {
+		return fault.BadInput(fmt.Errorf("plan: weight %q is not a constant of the model; make the plan again with calibrate", s.Tensor))
+	}
+	scales, err := ChannelScales(w, s.Axis, method)
+	if err != nil {
+		return fault.BadInput(fmt.Errorf("weights %q of node %q: %w", s.Tensor, s.Nodes[0], err))
+	}
+	s.Scales = scales
 	return nil
 }

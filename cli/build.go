@@ -85,7 +85,7 @@ func calibrationFlags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "heads", Category: flagsCalibration, Usage: "quantise the last layer of every head too"},
 		&urfave.BoolFlag{Name: "no-concat", Category: flagsCalibration, Usage: "let the inputs of a Concat have scales of their own"},
 		&urfave.StringFlag{Name: "equalise", Value: "auto", Category: flagsCalibration, Usage: "even out channels of very different range first, `WHEN`: auto (keeps the better), on, off"},
-		&urfave.BoolFlag{Name: "bias-correction", Category: flagsCalibration, Usage: "undo the mean error that rounded weights make"},
+		&urfave.BoolFlag{Name: "bias-correction", Category: flagsCalibration, Usage: "undo the mean error that rounded weights make, as --method auto always does"},
 		&urfave.StringFlag{Name: "onnx-weights", Category: flagsCalibration, Value: "float", Usage: "`FORM` of quantised weights in the ONNX file (int8: a quarter of the size, not for TensorRT 8.4)"},
 	}
 }

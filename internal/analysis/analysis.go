@@ -183,32 +183,16 @@ func run(c *nn.Context, inputs Sample, tensors []string) (Sample, error) {
 	return values, nil
 }
 
-// squares are the sums of squares of a difference and of what was wanted.
-type squares struct{ difference, norm float64 }
-
-func squaresOf(got, want []float32) squares {
-	var s squares
-	for i, w := range want {
-		d := float64(got[i]) - float64(w)
-		s.difference += d * d
-		s.norm += float64(w) * float64(w)
-	}
-	return s
-}
-
-func (s squares) relative() float64 { return math.Sqrt(s.difference / math.Max(s.norm, 1e-30)) }
-
 // errorOf sums up the heads over samples, in the order of the samples.
-func errorOf(heads int, samples [][]squares) Error {
+func errorOf(heads int, samples [][]calib.Squares) Error {
 	e := Error{Heads: make([]float64, heads), Samples: len(samples)}
 	mean := 0.0
 	for h := range heads {
-		var total squares
+		var total calib.Squares
 		for _, s := range samples {
-			total.difference += s[h].difference
-			total.norm += s[h].norm
+			total.Add(s[h])
 		}
-		e.Heads[h] = finite(total.relative())
+		e.Heads[h] = finite(total.Relative())
 		mean += e.Heads[h] * e.Heads[h]
 	}
 	e.Mean = math.Sqrt(mean / float64(max(1, heads)))

@@ -55,7 +55,7 @@ func bruteForce(t testing.TB, s Subject, samples []Sample, quantised func(node s
 	want, got := values(s.Model), values(m)
 	var list []float64
 	for h := range s.Heads {
-		list = append(list, squaresOf(got[h], want[h]).relative())
+		list = append(list, calib.SquaresOf(got[h], want[h]).Relative())
 	}
 	return list
 }
@@ -167,7 +167,7 @@ func TestAloneIsTheWholeModel(t *testing.T) {
 			for i := range samples {
 				a, b = append(a, got[i][h].Floats()...), append(b, wanted[i][h].Floats()...)
 			}
-			errs = append(errs, squaresOf(a, b).relative())
+			errs = append(errs, calib.SquaresOf(a, b).Relative())
 		}
 		if !closeTo(errs, l.Error.Heads) {
 			t.Errorf("%s: alone in the whole model %v, tested %v", l.Node, errs, l.Error.Heads)

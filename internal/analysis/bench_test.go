@@ -96,12 +96,12 @@ func wholeRuns(s Subject, samples []Sample) error {
 		if err != nil {
 			return err
 		}
-		sums := make([][]squares, len(samples))
+		sums := make([][]calib.Squares, len(samples))
 		err = n.ForEach(ctx, len(samples), func(c *nn.Context, i int) error {
 			values, err := run(c, samples[i], s.Heads)
 			for _, h := range s.Heads {
 				if err == nil {
-					sums[i] = append(sums[i], squaresOf(values[h].Floats(), wanted[i][h].Floats()))
+					sums[i] = append(sums[i], calib.SquaresOf(values[h].Floats(), wanted[i][h].Floats()))
 				}
 			}
 			return err

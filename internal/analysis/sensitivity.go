@@ -176,7 +176,7 @@ func (s *subject) fitting(trials []trial, todo []int, samples int) (count int, t
 }
 
 // already is, by sample and head, how far the model from is off.
-func (s *subject) already(ctx context.Context, from *onnx.Model, samples, wanted []Sample) ([][]squares, error) {
+func (s *subject) already(ctx context.Context, from *onnx.Model, samples, wanted []Sample) ([][]calib.Squares, error) {
 	given := wanted
 	if from != s.Model {
 		var err error
@@ -184,18 +184,18 @@ func (s *subject) already(ctx context.Context, from *onnx.Model, samples, wanted
 			return nil, err
 		}
 	}
-	list := make([][]squares, len(samples))
+	list := make([][]calib.Squares, len(samples))
 	for i := range samples {
 		for _, h := range s.Heads {
-			list[i] = append(list[i], squaresOf(given[i][h].Floats(), wanted[i][h].Floats()))
+			list[i] = append(list[i], calib.SquaresOf(given[i][h].Floats(), wanted[i][h].Floats()))
 		}
 	}
 	return list, nil
 }
 
 // measure runs one trial on every sample.
-func (s *subject) measure(ctx context.Context, t trial, kept, wanted []Sample, already [][]squares) (Error, error) {
-	sums := make([][]squares, len(kept))
+func (s *subject) measure(ctx context.Context, t trial, kept, wanted []Sample, already [][]calib.Squares) (Error, error) {
+	sums := make([][]calib.Squares, len(kept))
 	for i := range sums {
 		sums[i] = slices.Clone(already[i])
 	}
@@ -259,7 +259,7 @@ func (s *subject) setNegligible(ctx context.Context, samples []Sample) error {
 
 // precise says whether the mean error over the samples is known well enough: its
 // standard error is at most the asked part of it, or of an error that is negligible.
-func (s *subject) precise(sums [][]squares) bool {
+func (s *subject) precise(sums [][]calib.Squares) bool {
 	errors := make([]float64, len(sums))
 	for i := range sums {
 		errors[i] = errorOf(len(sums[i]), sums[i:i+1]).Mean
@@ -270,7 +270,7 @@ func (s *subject) precise(sums [][]squares) bool {
 
 // run puts what is kept of a sample into a context and sums up the differences of the
 // heads that the suffix reaches.
-func (s suffix) run(c *nn.Context, kept, wanted Sample, sums []squares) error {
+func (s suffix) run(c *nn.Context, kept, wanted Sample, sums []calib.Squares) error {
 	for _, name := range s.inputs {
 		if err := c.SetTensor(name, kept[name]); err != nil {
 			return err
@@ -289,7 +289,7 @@ func (s suffix) run(c *nn.Context, kept, wanted Sample, sums []squares) error {
 		if err != nil {
 			return err
 		}
-		sums[h.index].difference = sum
+		sums[h.index].Difference = sum
 	}
 	return nil
 }

@@ -126,7 +126,7 @@ func weightValues(t *onnx.Tensor, site calib.WeightSite) *Values {
 	}
 	v.Spread = spreadOf(data)
 	v.Histogram = histogramOf(data, quantised)
-	v.Error = finite(squaresOf(quantised, data).relative())
+	v.Error = finite(calib.SquaresOf(quantised, data).Relative())
 	v.Clipped = float64(clipped) / float64(max(1, len(data)))
 	return v
 }
@@ -138,10 +138,10 @@ const valuesPerSample = 8192
 // activation gathers one tensor over the samples.
 type activation struct {
 	scale       float32
-	some        []float32 // values
-	first, last []float32 // smallest and largest value of each channel
-	squares     squares   // of rounding
-	arriving    squares
+	some        []float32     // values
+	first, last []float32     // smallest and largest value of each channel
+	squares     calib.Squares // of rounding
+	arriving    calib.Squares
 	clipped     int
 	count       int
 }
@@ -231,15 +231,13 @@ func (a *activation) add(t, arriving *onnx.Tensor) {
 				a.clipped++
 			}
 			d := float64(x) - float64(quantise(x, a.scale))
-			a.squares.difference += d * d
-			a.squares.norm += float64(x) * float64(x)
+			a.squares.Difference += d * d
+			a.squares.Norm += float64(x) * float64(x)
 		}
 		a.first[c], a.last[c] = first, last
 	}
 	a.count += len(data)
-	more := squaresOf(arriving.Floats(), data)
-	a.arriving.difference += more.difference
-	a.arriving.norm += more.norm
+	a.arriving.Add(calib.SquaresOf(arriving.Floats(), data))
 }
 
 // quantise is the value that an activation has after Q and DQ.
@@ -249,7 +247,7 @@ func quantise(x, scale float32) float32 {
 }
 
 func (a *activation) values(name string) *Values {
-	v := &Values{Tensor: name, Channels: len(a.first), Arriving: finite(a.arriving.relative())}
+	v := &Values{Tensor: name, Channels: len(a.first), Arriving: finite(a.arriving.Relative())}
 	for c := range a.first {
 		switch {
 		case a.first[c] == a.last[c]:
@@ -267,7 +265,7 @@ func (a *activation) values(name string) *Values {
 		quantised[i] = quantise(x, a.scale)
 	}
 	v.Histogram = histogramOf(a.some, quantised)
-	v.Error = finite(a.squares.relative())
+	v.Error = finite(a.squares.Relative())
 	v.Clipped = float64(a.clipped) / float64(max(1, a.count))
 	return v
 }

@@ -22,7 +22,7 @@ type CalibrateOptions struct {
 	Weights   calib.Method // of the weights; "" is calib.AbsMax, beside which AutoMethod tries calib.MSE
 	Placement calib.Options
 	Equalise  Equalise
-	Biases    bool // bias correction; AutoMethod tries it in any case
+	Biases    bool // bias correction; AutoMethod always has it
 	Images    int  // the first so many samples; 0: DefaultImages, spread over all
 	Search    calib.AutoOptions
 
@@ -106,9 +106,27 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	return c, nil
 }
 
+// calibrating is a calibration under way: of d, by observing its form float, whose
+// channels are equalised as the plan says.
+type calibrating struct {
+	*observation
+	base *Detector
+	o    CalibrateOptions
+	plan *calib.Plan
+}
+
 // calibrate settles the plan for d, of which float is the form with its channels
 // equalised as the list says.
 func (m *Machine) calibrate(ctx context.Context, d, float *Detector, list []calib.Equalisation, samples Samples, o CalibrateOptions) (*Calibration, error) {
+	c, err := m.calibrating(d, float, list, samples, o)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return c.finish(ctx)
+}
+
+func (m *Machine) calibrating(d, float *Detector, list []calib.Equalisation, samples Samples, o CalibrateOptions) (*calibrating, error) {
 	plan, err := o.place(float)
 	if err != nil {
 		return nil, err
@@ -124,8 +142,20 @@ func (m *Machine) calibrate(ctx context.Context, d, float *Detector, list []cali
 	if len(plan.Layers()) == 0 && len(o.Search.Wider) == 0 {
 		return nil, o.nothing(d)
 	}
+	watched, err := m.watch(float, samples, sim)
+	return &calibrating{watched, d, o, plan}, err
+}
+
+// finish observes the samples that are left and settles the plan.
+func (k *calibrating) finish(ctx context.Context) (*Calibration, error) {
+	m, o, plan, sim, float, samples := k.m, k.o, k.plan, k.sim, k.d, k.samples
 	c := &Calibration{Images: samples.Len()}
-	if c.Statistics, c.Bad, err = m.observe(ctx, "calibrate", float, samples, sim); err != nil {
+	err := k.upTo(ctx, "calibrate", samples.Len(), nil)
+	if err != nil {
+		return nil, err
+	}
+	c.Bad = k.bad.List()
+	if c.Statistics, err = k.Statistics(); err != nil {
 		return nil, err
 	}
 	correct := func(p *calib.Plan) error { return p.CorrectBiases(float.Model.Graph, sim.means) }
@@ -146,15 +176,24 @@ func (m *Machine) calibrate(ctx context.Context, d, float *Detector, list []cali
 	if err := weigh(plan, weights); err != nil {
 		return nil, err
 	}
+	// Trials that were to tell whether correction helps told wrong more often than
+	// correction did harm (docs/calibration.md).
+	if o.Method == AutoMethod && o.Grid == nil {
+		if err := correct(plan); err != nil {
+			return nil, err
+		}
+		for _, w := range o.Search.Wider {
+			if err := correct(w.Plan); err != nil {
+				return nil, err
+			}
+		}
+	}
 	switch {
 	case o.Grid != nil:
 		if plan, c.Trials, err = m.grid(ctx, sim, plan, c.Statistics, samples, *o.Grid); err != nil {
 			return nil, err
 		}
 	case o.Method == AutoMethod:
-		if !o.Biases {
-			o.Search.Changes = append(o.Search.Changes, calib.Change{Name: "bias correction", Apply: correct})
-		}
 		if o.Weights == "" && !o.PerTensor {
 			o.Search.Changes = append(o.Search.Changes, calib.Change{Name: "weights by squared error",
 				Apply: func(p *calib.Plan) error { return weigh(p, calib.MSE) }})
@@ -201,35 +240,108 @@ func tensorsOf(p *calib.Plan) []string {
 // observe streams the samples through the float model. The simulator keeps the
 // first few and what the model predicts for them.
 func (m *Machine) observe(ctx context.Context, stage string, d *Detector, samples Samples, sim *simulator) (map[string]*calib.Statistics, []coco.BadImage, error) {
-	observer := calib.NewObserver(sim.tensors)
+	o, err := m.watch(d, samples, sim)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer o.close()
+	if err := o.upTo(ctx, stage, samples.Len(), nil); err != nil {
+		return nil, nil, err
+	}
+	stats, err := o.Statistics()
+	return stats, o.bad.List(), err
+}
+
+// observation is a float model under observation while samples go through it.
+type observation struct {
+	*calib.Observer
+	m       *Machine
+	d       *Detector
+	samples Samples
+	sim     *simulator
+	n       *nn.Network
+	bare    bool // n gives nothing beyond the observed tensors
+	bad     *coco.BadImages
+	done    int // samples so far
+}
+
+// watch prepares an observation of the simulator's tensors.
+func (m *Machine) watch(d *Detector, samples Samples, sim *simulator) (*observation, error) {
 	n, err := m.compile(d, sim.tensors)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer n.Close()
-	count := m.count(stage, samples.Len(), "images")
-	bad := coco.NewBadImages(samples.Len(), 0)
-	err = n.ForEach(ctx, samples.Len(), func(c *nn.Context, i int) error {
+	return &observation{Observer: calib.NewObserver(sim.tensors), m: m, d: d, samples: samples, sim: sim, n: n,
+		bad: coco.NewBadImages(samples.Len(), 0)}, nil
+}
+
+func (o *observation) close() { o.n.Close() }
+
+// strip leaves out of the network what comes after the observed tensors.
+func (o *observation) strip() error {
+	if o.bare || len(o.sim.tensors) == 0 {
+		return nil
+	}
+	model := o.d.Model.Clone()
+	if err := model.Graph.Extract(o.sim.tensors); err != nil {
+		return err
+	}
+	d, err := o.d.Derive(model)
+	if err != nil {
+		return err
+	}
+	n, err := o.m.compile(d, nil)
+	if err != nil {
+		return err
+	}
+	o.n.Close()
+	o.n, o.bare = n, true
+	return nil
+}
+
+// upTo goes on to sample end-1. also, if set, sees each after it has run, and nil for one
+// that cannot be read.
+func (o *observation) upTo(ctx context.Context, stage string, end int, also func(c *nn.Context, i int) error) error {
+	count := o.m.count(stage, end-o.done, "images")
+	kept := min(end, max(o.done, o.sim.size)) // up to where the simulator wants to see predictions
+	err := o.run(ctx, kept, also, count)
+	if err != nil || kept == end {
+		return err
+	}
+	if err := o.strip(); err != nil {
+		return err
+	}
+	return o.run(ctx, end, also, count)
+}
+
+func (o *observation) run(ctx context.Context, end int, also func(c *nn.Context, i int) error, count *counter) error {
+	from := o.done
+	o.done = end
+	return o.n.ForEach(ctx, end-from, func(c *nn.Context, i int) error {
 		defer count.add()
-		inputs, err := samples.Read(i)
+		i += from
+		inputs, err := o.samples.Read(i)
 		if err != nil {
-			observer.Skip(i)
-			return bad.Add(coco.Image{Path: samples.Name(i)}, err)
+			o.Skip(i)
+			if also != nil {
+				also(nil, i)
+			}
+			return o.bad.Add(coco.Image{Path: o.samples.Name(i)}, err)
 		}
 		if err := c.SetInputs(inputs); err != nil {
-			return fmt.Errorf("%s: %w", samples.Name(i), err)
+			return fmt.Errorf("%s: %w", o.samples.Name(i), err)
 		}
 		if err := c.Run(); err != nil {
-			return fmt.Errorf("%s: %w", d.Path, err)
+			return fmt.Errorf("%s: %w", o.d.Path, err)
 		}
-		if err := observer.Image(i, c); err != nil {
-			return fmt.Errorf("%s on %s: %w", d.Path, samples.Name(i), err)
+		if err := o.Image(i, c); err != nil {
+			return fmt.Errorf("%s on %s: %w", o.d.Path, o.samples.Name(i), err)
 		}
-		return sim.keep(i, inputs, c)
+		if also != nil {
+			if err := also(c, i); err != nil {
+				return fmt.Errorf("%s on %s: %w", o.d.Path, o.samples.Name(i), err)
+			}
+		}
+		return o.sim.keep(i, inputs, c)
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	stats, err := observer.Statistics()
-	return stats, bad.List(), err
 }

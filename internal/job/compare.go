@@ -52,7 +52,7 @@ type Difference struct {
 	// they are in none of the figures.
 	NotFinite int `json:"not_finite,omitempty"`
 
-	sums     squareSums
+	sums     calib.Squares
 	compared int // elements
 	at       int // place in A's graph
 }
@@ -107,7 +107,7 @@ func (m *Machine) Compare(ctx context.Context, a, b *Detector, samples Samples) 
 	for _, list := range [][]Difference{outputs, layers} {
 		for i := range list {
 			d := &list[i]
-			d.RelativeL2 = math.Sqrt(d.sums.difference / math.Max(d.sums.norm, 1e-30))
+			d.RelativeL2 = d.sums.Relative()
 		}
 		sort.SliceStable(list, func(i, j int) bool {
 			if x, y := list[i].NotFinite > 0, list[j].NotFinite > 0; x != y {
@@ -270,8 +270,8 @@ func (d *Difference) add(got, want *onnx.Tensor) error {
 			continue
 		}
 		d.compared++
-		d.sums.difference += (y - x) * (y - x)
-		d.sums.norm += x * x
+		d.sums.Difference += (y - x) * (y - x)
+		d.sums.Norm += x * x
 		d.MaxAbs = max(d.MaxAbs, math.Abs(y-x))
 		d.Range = max(d.Range, math.Abs(x))
 	}

@@ -27,63 +27,109 @@ const (
 // equaliseGain is what the error has to fall to for EqualiseAuto to change the model:
 // where equalisation matters it falls to six tenths and less, and what is nearer to 1 is
 // the difference between any two plans, which mAP does not follow.
-const equaliseGain = 0.75
+const equaliseGain = 0.67
 
 // probeImages is how many images EqualiseAuto tries.
-const probeImages = 16
+const probeImages = 8
 
 // equalised calibrates d as o.Equalise says, "" being EqualiseAuto.
 func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions) (*Calibration, error) {
-	if o.Equalise == EqualiseOff {
-		return m.calibrate(ctx, d, d, nil, samples, o)
+	if o.Equalise == EqualiseOn {
+		float, list, err := m.equalise(ctx, d, samples, o)
+		if err != nil {
+			return nil, err
+		}
+		return m.calibrate(ctx, d, float, list, samples, o)
 	}
-	float, list, err := m.equalise(ctx, d, samples, o)
+	k, err := m.calibrating(d, d, nil, samples, o)
 	if err != nil {
 		return nil, err
 	}
-	if len(list) > 0 && o.Equalise != EqualiseOn {
-		few := readable(samples, probeImages)
-		with, err := m.probe(ctx, d, float, list, few, o)
+	defer k.close()
+	if o.Equalise != EqualiseOff {
+		float, list, err := k.tryEqualised(ctx)
 		if err != nil {
 			return nil, err
 		}
-		plain, err := m.probe(ctx, d, d, nil, few, o)
-		if err != nil {
-			return nil, err
-		}
-		slog.Debug("equalisation", "tensors", len(list), "images", few.Len(), "error with", with, "without", plain)
-		if with >= equaliseGain*plain {
-			list = nil
+		if len(list) > 0 {
+			k.close()
+			return m.calibrate(ctx, d, float, list, samples, o)
 		}
 	}
-	if len(list) == 0 {
-		float = d
-	}
-	return m.calibrate(ctx, d, float, list, samples, o)
+	return k.finish(ctx)
 }
 
-// probe is the error of a plan made in haste, of all that calibrate may quantise: on
-// few samples, by one method.
-func (m *Machine) probe(ctx context.Context, d, float *Detector, list []calib.Equalisation, few Samples, o CalibrateOptions) (float64, error) {
-	plan, err := o.widest(float)
+// tryEqualised observes the first samples and tells from them whether to equalise: the
+// model to calibrate in the place of this one, and what was equalised in it, or nothing.
+//
+// Both models get a plan made in haste, of all that may be quantised, on few samples, by
+// one method.
+func (k *calibrating) tryEqualised(ctx context.Context) (*Detector, []calib.Equalisation, error) {
+	plan, err := k.o.widest(k.d)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
+	}
+	ranges := newChannelRanges(calib.Equalisable(k.d.Model.Graph, plan), min(rangeImages, k.samples.Len()))
+	if len(ranges.tensors) == 0 {
+		return nil, nil, nil
+	}
+	few := calib.NewObserver(tensorsOf(plan))
+	err = k.upTo(ctx, "ranges of channels", len(ranges.seen), func(c *nn.Context, i int) error {
+		if i < probeImages && c == nil {
+			few.Skip(i)
+		} else if i < probeImages {
+			if err := few.Image(i, c); err != nil {
+				return err
+			}
+		}
+		return ranges.add(i, c)
+	})
+	if err != nil || len(k.sim.kept) == 0 { // all of them unreadable: there may be others
+		return nil, nil, err
+	}
+	float, list, err := ranges.equalise(k.d, plan)
+	if err != nil || len(list) == 0 {
+		return nil, nil, err
+	}
+	stats, err := few.Statistics()
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, err := k.haste(ctx, k.sim, plan, stats)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	if plan, err = k.o.widest(float); err != nil {
+		return nil, nil, err
 	}
 	plan.Equalised = list
-	sim := newSimulator(m, float, d, few.Len())
+	sim := newSimulator(k.m, float, k.d, probeImages)
 	sim.tensors = tensorsOf(plan)
-	stats, _, err := m.observe(ctx, "try channels evened out", float, few, sim)
-	if err != nil {
-		return 0, err
+	if stats, _, err = k.m.observe(ctx, "try channels evened out", float, First(k.samples, probeImages), sim); err != nil {
+		return nil, nil, err
 	}
-	method := o.Method
-	if method == AutoMethod || o.Grid != nil {
+	with, err := k.haste(ctx, sim, plan, stats)
+	if err != nil {
+		return nil, nil, err
+	}
+	slog.Debug("equalisation", "tensors", len(list), "images", probeImages, "error with", with, "without", plain)
+	if with >= equaliseGain*plain {
+		return nil, nil, nil
+	}
+	return float, list, nil
+}
+
+// haste is the error of a plan with one method's scales.
+func (k *calibrating) haste(ctx context.Context, sim *simulator, plan *calib.Plan, stats map[string]*calib.Statistics) (float64, error) {
+	method := k.o.Method
+	if method == AutoMethod || k.o.Grid != nil {
 		method = calib.DefaultCandidates()[0]
 	}
 	if err := plan.Assign(stats, method); err != nil {
 		return 0, err
 	}
-	errs, err := sim.Error(ctx, plan, few.Len())
+	errs, err := calib.Simulate(ctx, sim, plan, probeImages)
 	return calib.Score(errs), err
 }
 
@@ -97,17 +143,11 @@ func (m *Machine) equalise(ctx context.Context, d *Detector, samples Samples, o 
 	if err != nil {
 		return nil, nil, err
 	}
-	ranges, err := m.channelRanges(ctx, d, First(samples, rangeImages), calib.Equalisable(d.Model.Graph, plan))
-	if err != nil {
+	ranges := newChannelRanges(calib.Equalisable(d.Model.Graph, plan), min(rangeImages, samples.Len()))
+	if err := m.measureRanges(ctx, d, samples, ranges); err != nil {
 		return nil, nil, err
 	}
-	list := calib.Equalise(d.Model.Graph, plan, ranges)
-	model, err := calib.Rescale(d.Model, list)
-	if err != nil {
-		return nil, nil, err
-	}
-	float, err := d.Derive(model)
-	return float, list, err
+	return ranges.equalise(d, plan)
 }
 
 // widest is the placement with all layers that a search may take in.
@@ -127,15 +167,24 @@ func (o CalibrateOptions) widest(d *Detector) (*calib.Plan, error) {
 
 // channelRanges is the mean over samples of the largest magnitude in each channel of
 // each tensor.
-func (m *Machine) channelRanges(ctx context.Context, d *Detector, samples Samples, tensors []string) (map[string][]float32, error) {
-	n, err := m.compile(d, tensors)
+type channelRanges struct {
+	tensors []string
+	seen    []map[string][]float32 // by sample; nil for one that cannot be read
+}
+
+func newChannelRanges(tensors []string, samples int) *channelRanges {
+	return &channelRanges{tensors, make([]map[string][]float32, samples)}
+}
+
+// measureRanges runs the model on the samples.
+func (m *Machine) measureRanges(ctx context.Context, d *Detector, samples Samples, r *channelRanges) error {
+	n, err := m.compile(d, r.tensors)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer n.Close()
-	seen := make([]map[string][]float32, samples.Len())
-	count := m.count("ranges of channels", samples.Len(), "images")
-	err = n.ForEach(ctx, samples.Len(), func(c *nn.Context, i int) error {
+	count := m.count("ranges of channels", len(r.seen), "images")
+	return n.ForEach(ctx, len(r.seen), func(c *nn.Context, i int) error {
 		defer count.add()
 		inputs, err := samples.Read(i)
 		if err != nil {
@@ -147,48 +196,54 @@ func (m *Machine) channelRanges(ctx context.Context, d *Detector, samples Sample
 		if err := c.Run(); err != nil {
 			return fmt.Errorf("%s: %w", d.Path, err)
 		}
-		seen[i] = map[string][]float32{}
-		for _, name := range tensors {
-			t, err := c.Output(name)
-			if err != nil {
-				return err
-			}
-			seen[i][name] = channelMaxima(t.Dims, t.Floats())
-			if slices.ContainsFunc(seen[i][name], notFinite) {
-				return fault.BadInput(fmt.Errorf("%s on %s: tensor %q: its values are not finite", d.Path, samples.Name(i), name))
-			}
+		if err := r.add(i, c); err != nil {
+			return fmt.Errorf("%s on %s: %w", d.Path, samples.Name(i), err)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+}
+
+// add takes in a sample after it has run; nil is one that cannot be read.
+func (r *channelRanges) add(i int, c *nn.Context) error {
+	if c == nil {
+		return nil
 	}
-	ranges := map[string][]float32{}
-	for _, one := range seen { // in order: sums of floats depend on it
+	seen := map[string][]float32{}
+	for _, name := range r.tensors {
+		maxima, err := c.ChannelMax(name)
+		if err != nil {
+			return err
+		}
+		seen[name] = maxima
+		if slices.ContainsFunc(seen[name], notFinite) {
+			return fault.BadInput(fmt.Errorf("tensor %q: its values are not finite", name))
+		}
+	}
+	r.seen[i] = seen
+	return nil
+}
+
+// equalise gives d with the channels equalised as a plan of all its layers can have it,
+// and how.
+func (r *channelRanges) equalise(d *Detector, plan *calib.Plan) (*Detector, []calib.Equalisation, error) {
+	mean := map[string][]float32{}
+	for _, one := range r.seen { // in order: sums of floats depend on it
 		for name, maxima := range one {
-			if ranges[name] == nil {
-				ranges[name] = make([]float32, len(maxima))
+			if mean[name] == nil {
+				mean[name] = make([]float32, len(maxima))
 			}
 			for c, v := range maxima {
-				ranges[name][c] += v / float32(len(seen))
+				mean[name][c] += v / float32(len(r.seen))
 			}
 		}
 	}
-	return ranges, nil
-}
-
-// channelMaxima is the largest magnitude in each channel, the second axis.
-func channelMaxima(dims []int, values []float32) []float32 {
-	maxima := make([]float32, dims[1])
-	area := 1
-	for _, d := range dims[2:] {
-		area *= d
+	list := calib.Equalise(d.Model.Graph, plan, mean)
+	model, err := calib.Rescale(d.Model, list)
+	if err != nil {
+		return nil, nil, err
 	}
-	for i, v := range values {
-		c := i / area % dims[1]
-		maxima[c] = max(maxima[c], v, -v)
-	}
-	return maxima
+	float, err := d.Derive(model)
+	return float, list, err
 }
 
 func notFinite(v float32) bool { return math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) }

@@ -84,7 +84,7 @@ func (m *Machine) grid(ctx context.Context, sim *simulator, p *calib.Plan, stats
 		if err := c.apply(q, sim, known[c.images]); err != nil {
 			return nil, nil, err
 		}
-		errs, err := sim.Error(ctx, q, 0)
+		errs, err := calib.Simulate(ctx, sim, q, 0)
 		if err != nil {
 			return nil, nil, fmt.Errorf("simulate the plan by %s: %w", c, err)
 		}

@@ -212,7 +212,7 @@ func (b *building) better(ctx context.Context, a, c *candidate) (bool, error) {
 		if err := b.see(ctx, sim); err != nil {
 			return false, err
 		}
-		errs, err := sim.Error(ctx, k.plan, 0)
+		errs, err := calib.Simulate(ctx, sim, k.plan, 0)
 		if err != nil {
 			return false, err
 		}

@@ -113,17 +113,6 @@ func spread(s Samples, n int) Samples {
 	return chosen
 }
 
-// readable is the first n samples that can be read.
-func readable(s Samples, n int) Samples {
-	found := chosenSamples{Samples: s}
-	for i := 0; i < s.Len() && len(found.at) < n; i++ {
-		if _, err := s.Read(i); err == nil {
-			found.at = append(found.at, i)
-		}
-	}
-	return found
-}
-
 // arrayFiles is the .npy or .npz files that a path stands for, by name; nil when
 // it stands for something else.
 func arrayFiles(path string) ([]string, error) {

@@ -86,6 +86,7 @@ type Finalist struct {
 	Score  float64  `json:"score"`
 	Metric *float64 `json:"metric,omitempty"` // where it was measured
 	plan   *calib.Plan
+	seen   []calib.Deviation // of the pictures so far
 }
 
 // The rounds: on so many pictures, and how many settings go on from there. The last
@@ -119,10 +120,11 @@ type searching struct {
 // searchTrials is how many simulations a search makes at most, and on how many pictures
 // all together.
 func searchTrials(settings int) (trials, images int) {
+	seen := 0
 	for _, r := range searchRounds {
 		trials += settings
-		images += settings * r.images
-		settings = min(settings, r.keep)
+		images += settings * (r.images - seen)
+		seen, settings = r.images, min(settings, r.keep)
 	}
 	return trials, images
 }
@@ -167,11 +169,12 @@ func (m *Machine) searchSettings(ctx context.Context, d *Detector, samples Sampl
 			if f.plan, err = s.plan(f.Setting); err != nil {
 				return nil, nil, err
 			}
-			errs, err := s.grounds[f.Equalise].sim.Error(ctx, f.plan, round.images)
+			more, err := s.grounds[f.Equalise].sim.Deviations(ctx, f.plan, seen, round.images)
 			if err != nil {
 				return nil, nil, fmt.Errorf("simulate the plan by %s: %w", f.Setting, err)
 			}
-			f.Score = calib.Score(errs)
+			f.seen = append(f.seen, more...)
+			f.Score = calib.Score(calib.Errors(f.seen))
 			count.add()
 		}
 		slices.SortStableFunc(list, func(a, b Finalist) int {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 
@@ -91,7 +90,7 @@ func (s *simulator) keep(i int, inputs map[string]*onnx.Tensor, c *nn.Context) e
 
 // means are the channel means of a tensor over the kept samples.
 func (s *simulator) means(tensor string) ([]float32, error) {
-	list := s.samples(0)
+	list := s.samples()
 	var sums []float64
 	for _, i := range list {
 		m := s.kept[i].means[tensor]
@@ -136,14 +135,8 @@ func (s *simulator) outputValues(c *nn.Context) ([][]float32, error) {
 	return list, nil
 }
 
-// samples lists the kept ones in order, at most so many; 0: all.
-func (s *simulator) samples(images int) []int {
-	list := slices.Sorted(maps.Keys(s.kept))
-	if images > 0 && images < len(list) {
-		list = list[:images]
-	}
-	return list
-}
+// samples lists the kept ones in order.
+func (s *simulator) samples() []int { return slices.Sorted(maps.Keys(s.kept)) }
 
 // quantised compiles a plan's model down to the named tensors.
 func (s *simulator) quantised(p *calib.Plan, outputs []string) (*Detector, *nn.Network, error) {
@@ -162,18 +155,20 @@ func (s *simulator) quantised(p *calib.Plan, outputs []string) (*Detector, *nn.N
 	return d, n, err
 }
 
-// Error is what calib.DetectionError says over the first so many kept samples;
-// for a network that is no detector, the relative L2 error of each output.
-func (s *simulator) Error(ctx context.Context, p *calib.Plan, images int) ([]float64, error) {
+// Deviations are those of the kept samples from..to-1.
+func (s *simulator) Deviations(ctx context.Context, p *calib.Plan, from, to int) ([]calib.Deviation, error) {
+	list := s.samples()
+	list = list[min(from, len(list)):min(to, len(list))]
+	if len(list) == 0 {
+		return nil, nil
+	}
 	d, n, err := s.quantised(p, s.float.outputNames())
 	if err != nil {
 		return nil, err
 	}
 	defer n.Close()
-	list := s.samples(images)
-	detections := make([]calib.DetectionError, len(list))
-	outputs := make([][]squareSums, len(list))
-	err = n.ForEach(ctx, len(list), func(c *nn.Context, k int) error {
+	seen := make([]calib.Deviation, len(list))
+	return seen, n.ForEach(ctx, len(list), func(c *nn.Context, k int) error {
 		view := s.kept[list[k]]
 		if err := c.SetInputs(view.inputs); err != nil {
 			return err
@@ -184,27 +179,16 @@ func (s *simulator) Error(ctx context.Context, p *calib.Plan, images int) ([]flo
 		if d.Spec.Family != detect.None {
 			got, err := d.predictions(c)
 			if err == nil {
-				view.compare(got, &detections[k])
+				view.compare(got, &seen[k].Detection)
 			}
 			return err
 		}
 		got, err := s.outputValues(c)
 		for i := range got {
-			outputs[k] = append(outputs[k], squares(got[i], view.values[i]))
+			seen[k].Outputs = append(seen[k].Outputs, calib.SquaresOf(got[i], view.values[i]))
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	if d.Spec.Family == detect.None {
-		return relative(outputs), nil
-	}
-	var total calib.DetectionError
-	for _, e := range detections { // in the order of the samples, whatever the threads
-		total.Merge(e)
-	}
-	return total.Values(), nil
 }
 
 // compare adds the differences between both models' predictions.
@@ -236,7 +220,7 @@ func (v *sight) compare(got *detect.Predictions, e *calib.DetectionError) {
 
 // nodeErrorSamples is how many samples the error at the nodes is taken from. It is
 // a report, not a choice: a few do.
-const nodeErrorSamples = 8
+const nodeErrorSamples = 4
 
 // nodeErrors is the relative L2 error of each distillation node over the first
 // kept samples: the float model and the plan's run side by side.
@@ -263,8 +247,9 @@ func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]f
 		return nil, err
 	}
 	defer float.Close()
-	list := s.samples(nodeErrorSamples)
-	sums := make([][]squareSums, len(list))
+	list := s.samples()
+	list = list[:min(nodeErrorSamples, len(list))]
+	sums := make([]calib.Deviation, len(list))
 	values := func(c *nn.Context, k int) ([]*onnx.Tensor, error) {
 		if err := c.SetInputs(s.kept[list[k]].inputs); err != nil {
 			return nil, err
@@ -298,7 +283,7 @@ func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]f
 		err = quantised.ForEach(ctx, count, func(c *nn.Context, k int) error {
 			got, err := values(c, from+k)
 			for i := range got {
-				sums[from+k] = append(sums[from+k], squares(got[i].Floats(), want[k][i].Floats()))
+				sums[from+k].Outputs = append(sums[from+k].Outputs, calib.SquaresOf(got[i].Floats(), want[k][i].Floats()))
 			}
 			return err
 		})
@@ -307,38 +292,8 @@ func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]f
 		}
 	}
 	errors := map[string]float64{}
-	for i, e := range relative(sums) {
+	for i, e := range calib.Errors(sums) {
 		errors[nodes[i]] = e
 	}
 	return errors, nil
-}
-
-// squareSums are the sums of squares of a difference and of what was wanted.
-type squareSums struct{ difference, norm float64 }
-
-func squares(got, want []float32) squareSums {
-	var s squareSums
-	for i, w := range want {
-		e := float64(got[i]) - float64(w)
-		s.difference += e * e
-		s.norm += float64(w) * float64(w)
-	}
-	return s
-}
-
-// relative is the L2 error of each tensor over all samples, relative to its norm.
-func relative(samples [][]squareSums) []float64 {
-	if len(samples) == 0 {
-		return nil
-	}
-	errors := make([]float64, len(samples[0]))
-	for i := range errors {
-		var total squareSums
-		for _, s := range samples {
-			total.difference += s[i].difference
-			total.norm += s[i].norm
-		}
-		errors[i] = math.Sqrt(total.difference / math.Max(total.norm, 1e-30))
-	}
-	return errors
 }

@@ -39,11 +39,11 @@ func TestSimulatorOrdersPlans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := len(sim.samples(0)); got != 3 {
+	if got := len(sim.samples()); got != 3 {
 		t.Errorf("%d pictures kept, want 3", got)
 	}
 	none := &calib.Plan{Version: calib.PlanVersion}
-	if e, err := sim.Error(ctx, none, 0); err != nil || len(e) != 2 || e[0] > 1e-5 || e[1] > 1e-5 {
+	if e, err := calib.Simulate(ctx, sim, none, 0); err != nil || len(e) != 2 || e[0] > 1e-5 || e[1] > 1e-5 {
 		t.Errorf("a plan that quantises nothing: error %v, %v", e, err)
 	}
 	if err := plan.Assign(stats, calib.Percentile(99.99)); err != nil {
@@ -54,7 +54,7 @@ func TestSimulatorOrdersPlans(t *testing.T) {
 		for i := range plan.Sites {
 			plan.Sites[i].Scale *= factor
 		}
-		e, err := sim.Error(ctx, plan, 0)
+		e, err := calib.Simulate(ctx, sim, plan, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,11 +64,11 @@ func TestSimulatorOrdersPlans(t *testing.T) {
 			last = score
 		}
 	}
-	few, err := sim.Error(ctx, plan, 1)
+	few, err := calib.Simulate(ctx, sim, plan, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := sim.Error(ctx, plan, 3)
+	all, err := calib.Simulate(ctx, sim, plan, 3)
 	if err != nil || few[0] == all[0] {
 		t.Errorf("one picture gives %v, three %v (%v)", few, all, err)
 	}

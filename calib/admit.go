@@ -91,13 +91,18 @@ func (s *search) admit(w Wider) error {
 	}
 	few := half(half(s.opt.Images))
 	alone := map[string]float64{}
-	for _, n := range w.Layers {
-		score, err := s.try(&attempt{plan: with([]string{n})}, Trial{Change: "INT8 for " + n, Images: few})
-		if err != nil {
-			return err
-		}
-		s.settle(false)
-		alone[n] = score
+	singles := make([]*attempt, len(w.Layers))
+	layer := map[*attempt]string{}
+	for i, n := range w.Layers {
+		singles[i] = &attempt{plan: with([]string{n})}
+		layer[singles[i]] = n
+	}
+	err := s.tryAll(singles, func(a *attempt) Trial { return Trial{Change: "INT8 for " + layer[a], Images: few} }, func(score float64, a *attempt) bool {
+		alone[layer[a]] = score
+		return false
+	})
+	if err != nil {
+		return err
 	}
 	nothing := s.best.score(few)
 	order := slices.Clone(w.Layers)

@@ -18,6 +18,8 @@ import (
 	"math"
 	"sort"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // AutoOptions bounds the search. The zero value means the defaults.
@@ -174,6 +176,41 @@ func (s *search) try(a *attempt, t Trial) (score float64, err error) {
 	return t.Score, nil
 }
 
+// tryAll tries several, side by side: while one is made ready, another runs. They are
+// noted in their order; kept hears of each score and says whether the plan is kept so far.
+func (s *search) tryAll(list []*attempt, trial func(*attempt) Trial, kept func(float64, *attempt) bool) error {
+	const together = 2
+	failed := make([]chan error, len(list))
+	for i := range failed {
+		failed[i] = make(chan error, 1)
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range min(together, len(list)) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
+				_, err := s.look(list[i], trial(list[i]).Images)
+				failed[i] <- err
+			}
+		}()
+	}
+	for i, a := range list {
+		if err := <-failed[i]; err != nil {
+			next.Store(int64(len(list)))
+			return fmt.Errorf("simulate the plan with %s%s: %w", trial(a).Method, trial(a).Change, err)
+		}
+		score, err := s.try(a, trial(a))
+		if err != nil {
+			return err
+		}
+		s.settle(kept(score, a))
+	}
+	return nil
+}
+
 // settle marks the last trial and reports it.
 func (s *search) settle(kept bool) {
 	t := &s.trials[len(s.trials)-1]
@@ -202,26 +239,23 @@ func (s *search) whole(p *Plan) error {
 		images = half(images)
 	}
 	for ; len(list) > 2; images = min(2*images, s.opt.Images) {
-		for _, a := range list {
-			if _, err := s.try(a, Trial{Method: method[a], Images: images}); err != nil {
-				return err
-			}
-			s.settle(false)
+		err := s.tryAll(list, func(a *attempt) Trial { return Trial{Method: method[a], Images: images} }, func(float64, *attempt) bool { return false })
+		if err != nil {
+			return err
 		}
 		sort.SliceStable(list, func(a, b int) bool { return list[a].score(images) < list[b].score(images) })
 		list = list[:half(len(list))]
 	}
 	least := math.Inf(1)
-	for _, a := range list {
-		score, err := s.try(a, Trial{Method: method[a], Images: s.opt.Images})
-		if err != nil {
-			return err
-		}
+	err := s.tryAll(list, func(a *attempt) Trial { return Trial{Method: method[a], Images: s.opt.Images} }, func(score float64, a *attempt) bool {
 		better := score < least
 		if better {
 			s.best, least = a, score
 		}
-		s.settle(better)
+		return better
+	})
+	if err != nil {
+		return err
 	}
 	if s.best == nil {
 		return errors.New("calibrate: every method gave outputs that are not finite; check that the float model's outputs are")

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -17,12 +18,12 @@ import (
 type noiseSimulator struct {
 	stats  map[string]*Statistics
 	weight map[string]float64
-	images int // that were run
+	images atomic.Int64 // that were run
 	fail   error
 }
 
 func (s *noiseSimulator) Deviations(_ context.Context, p *Plan, from, to int) ([]Deviation, error) {
-	s.images += to - from
+	s.images.Add(int64(to - from))
 	if s.fail != nil {
 		return nil, s.fail
 	}
@@ -133,8 +134,8 @@ func TestAutoHalves(t *testing.T) {
 	if want := map[int]int{8: 7, 16: 4, 32: 2}; !reflect.DeepEqual(tried, want) {
 		t.Errorf("trials by images %v, want %v", tried, want)
 	}
-	if want := 7*8 + 4*8 + 2*16; sim.images != want {
-		t.Errorf("%d images run, want %d", sim.images, want)
+	if want := int64(7*8 + 4*8 + 2*16); sim.images.Load() != want {
+		t.Errorf("%d images run, want %d", sim.images.Load(), want)
 	}
 	if len(trials) != (AutoOptions{}).Trials() {
 		t.Errorf("%d trials, %d announced", len(trials), (AutoOptions{}).Trials())

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Simulator runs a plan's quantised model.
+// Simulator runs a plan's quantised model, of two plans at once if asked to.
 type Simulator interface {
 	// Deviations is how far the plan's model is off the float model on the calibration
 	// images from..to-1: one for each, fewer where there are no more.

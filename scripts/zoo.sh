@@ -23,7 +23,7 @@ pictures=$TRTACT_CACHE/shapes
 run() { nice -n 10 "$python" "scripts/zoo/$@"; }
 
 make_pictures() {
-    for part in "train 6000 100" "val 500 7"; do
+    for part in "train 6000 100" "val 500 7" "calib 256 11"; do
         set -- $part
         [ -e "$pictures/$1/annotations.json" ] || go run ./scripts/shapes -out "$pictures/$1" -n "$2" -seed "$3"
     done
@@ -71,7 +71,7 @@ siblings)
     ;;
 figures)
     make_pictures
-    nice -n 10 python3 scripts/zoo/figures.py "$@" --calib examples/shapes/calib --val "$pictures/val" --models "$zoo" --work "$zoo/figures"
+    nice -n 10 python3 scripts/zoo/figures.py "$@" --calib "$pictures/calib" --val "$pictures/val" --models "$zoo" --work "$zoo/figures"
     ;;
 peers)
     make_pictures

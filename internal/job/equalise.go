@@ -84,8 +84,8 @@ func (k *calibrating) tryEqualised(ctx context.Context) (*Detector, []calib.Equa
 		}
 		return ranges.add(i, c)
 	})
-	if err != nil || len(k.sim.kept) == 0 { // all of them unreadable: there may be others
-		return nil, nil, err
+	if err != nil || !slices.ContainsFunc(k.sim.samples(), func(i int) bool { return i < probeImages }) {
+		return nil, nil, err // none of them could be read: there may be others
 	}
 	float, list, err := ranges.equalise(k.d, plan)
 	if err != nil || len(list) == 0 {

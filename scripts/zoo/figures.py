@@ -98,7 +98,7 @@ def main():
     args.add_argument("--val", type=pathlib.Path, help="the same, to measure on")
     args.add_argument("--models", type=pathlib.Path, help="folder of zoo.py models")
     args.add_argument("--work", type=pathlib.Path, required=True, help="folder for what is built")
-    args.add_argument("--steps", type=int, default=300)
+    args.add_argument("--steps", type=int, default=600)
     args = args.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     (siblings if args.table == "siblings" else models)(args)

@@ -16,7 +16,10 @@ import (
 
 // WidenTolerance is the share by which all admitted layers together may raise the
 // error. Within it mAP moves by a few tenths of a point on small detectors.
-const WidenTolerance = 0.10
+const WidenTolerance = 0.25
+
+// singleImages is how many images a layer alone is tried on.
+const singleImages = 8
 
 // Wider is a plan with more layers in INT8 than the one that is calibrated.
 type Wider struct {
@@ -89,7 +92,7 @@ func (s *search) admit(w Wider) error {
 		}
 		return q
 	}
-	few := half(half(s.opt.Images))
+	few := min(singleImages, s.opt.Images)
 	alone := map[string]float64{}
 	singles := make([]*attempt, len(w.Layers))
 	layer := map[*attempt]string{}

@@ -43,7 +43,7 @@ type AutoOptions struct {
 }
 
 // DefaultTrialImages is how many images a trial runs.
-const DefaultTrialImages = 24
+const DefaultTrialImages = 32
 
 // Change is something else than the method of the activations that may help.
 type Change struct {

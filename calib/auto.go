@@ -33,7 +33,7 @@ type AutoOptions struct {
 	// Changes are tried one after the other on the best plan so far, and each is
 	// kept when it lowers the score.
 	Changes []Change
-	// Images is how many images a trial runs; default DefaultTrialImages.
+	// Images is how many images a trial runs at most; default DefaultTrialImages.
 	Images int
 	// Groups is how many trials may be spent on other methods for single groups;
 	// default none.
@@ -42,7 +42,7 @@ type AutoOptions struct {
 	Progress func(Trial)
 }
 
-// DefaultTrialImages is how many images a trial runs.
+// DefaultTrialImages is how many images a trial runs at most.
 const DefaultTrialImages = 32
 
 // Change is something else than the method of the activations that may help.

@@ -106,11 +106,10 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 	return c, nil
 }
 
-// calibrating is a calibration under way: of d, by observing its form float, whose
+// calibrating is a calibration under way: the observation of the float model, whose
 // channels are equalised as the plan says.
 type calibrating struct {
 	*observation
-	base *Detector
 	o    CalibrateOptions
 	plan *calib.Plan
 }
@@ -143,7 +142,7 @@ func (m *Machine) calibrating(d, float *Detector, list []calib.Equalisation, sam
 		return nil, o.nothing(d)
 	}
 	watched, err := m.watch(float, samples, sim)
-	return &calibrating{watched, d, o, plan}, err
+	return &calibrating{watched, o, plan}, err
 }
 
 // finish observes the samples that are left and settles the plan.

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -220,9 +221,12 @@ func (s *search) settle(kept bool) {
 	}
 }
 
+// outOfReach is how many times the best one's error no method comes back from.
+const outOfReach = 1.25
+
 // whole tries each candidate on all tensors, by successive halving (Jamieson and
 // Talwalkar 2016): all on a part of the images, the better half on twice as many, the
-// last two on all.
+// last two on all. Those out of reach of the best are given up at once.
 func (s *search) whole(p *Plan) error {
 	list := make([]*attempt, len(s.opt.Candidates))
 	method := map[*attempt]Method{}
@@ -244,7 +248,8 @@ func (s *search) whole(p *Plan) error {
 			return err
 		}
 		sort.SliceStable(list, func(a, b int) bool { return list[a].score(images) < list[b].score(images) })
-		list = list[:half(len(list))]
+		best := list[0].score(images)
+		list = slices.DeleteFunc(list[:half(len(list))], func(a *attempt) bool { return a.score(images) > outOfReach*best })
 	}
 	least := math.Inf(1)
 	err := s.tryAll(list, func(a *attempt) Trial { return Trial{Method: method[a], Images: s.opt.Images} }, func(score float64, a *attempt) bool {
@@ -278,10 +283,10 @@ func (s *search) change() error {
 }
 
 // challenge puts q in the place of the best plan where its score is below factor times
-// that one's, on half of the images and then on all.
+// that one's, on a quarter of the images, on half of them and on all.
 func (s *search) challenge(q *Plan, t Trial, factor float64) error {
 	a, better := &attempt{plan: q}, true
-	for _, t.Images = range []int{half(s.opt.Images), s.opt.Images} {
+	for _, t.Images = range []int{half(half(s.opt.Images)), half(s.opt.Images), s.opt.Images} {
 		score, err := s.look(a, t.Images)
 		if err != nil {
 			return fmt.Errorf("simulate the plan with %s%s: %w", t.Method, t.Change, err)

@@ -13,7 +13,7 @@ export CGO_CFLAGS=${CGO_CFLAGS:--O2 -Wno-deprecated-declarations}
 export GOFLAGS=${GOFLAGS:--buildvcs=false}
 
 export ONEDNN_ROOT=${ONEDNN_ROOT:-$TRTACT_CACHE/onednn-3.2.0}
-export TRTACT_LIB=${TRTACT_LIB:-$_root/build/lib}
+export TRTACT_LIB=$_root/build/lib # whatever a shell has from another checkout
 # Headers only; the libraries are looked for when the program runs.
 if [ -d "$TRTACT_CACHE/tensorrt-rtx-1.7.1/include" ]; then
     export TRTACT_TRT_RTX_INCLUDE=${TRTACT_TRT_RTX_INCLUDE:-$TRTACT_CACHE/tensorrt-rtx-1.7.1/include}

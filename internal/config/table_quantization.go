@@ -110,7 +110,7 @@ func quantPostKeys() []Key {
 		{Name: "bias_correction", Source: fromStrategy, field: func(c *Config) any { return &c.QuantPost.BiasCorrection },
 			Meaning: "Undo the mean error that rounded weights make."},
 		{Name: "equalise", Source: ours, allowed: []string{"auto", "on", "off"}, field: func(c *Config) any { return &c.QuantPost.Equalise },
-			Meaning: "Even out channels of very different range first. `auto` tries it on 8 pictures, and does it where the error falls by a third."},
+			Meaning: "Even out channels of very different range first. `auto` tries it on 4 pictures, and does it where the error falls by a third."},
 		{Name: "quantize_op_types", Source: ours, allowed: actLayers(), field: func(c *Config) any { return &c.QuantPost.OpTypes },
 			Meaning: "As in Quantization, which wins when both are there. ACT also has `depthwise_conv2d` and not `conv2d_transpose`."},
 		{Name: "weight_quantize_type", Source: fromStrategy, allowed: weightTypes(), field: func(c *Config) any { return &c.QuantPost.WeightType },

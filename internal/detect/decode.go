@@ -195,10 +195,14 @@ func (s *Spec) scan(found []candidate, images map[string][]float32, l, a int, o 
 	if level.Object.Output == "" && o.MultiLabel && class.channel > class.cell {
 		return scanPlanes(found, class, cells, l, a, h, o)
 	}
+	var objects field
+	if level.Object.Output != "" {
+		objects = level.Object.field(images, a)
+	}
 	for cell := range cells {
 		object := float32(1)
-		if level.Object.Output != "" {
-			object = level.Object.field(images, a).at(cell, 0)
+		if objects.data != nil {
+			object = objects.at(cell, 0)
 			if h.ObjectLogits {
 				object = sigmoid(object)
 			}

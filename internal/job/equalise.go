@@ -30,7 +30,7 @@ const (
 const equaliseGain = 0.67
 
 // probeImages is how many images EqualiseAuto tries.
-const probeImages = 8
+const probeImages = 4
 
 // equalised calibrates d as o.Equalise says, "" being EqualiseAuto.
 func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o CalibrateOptions) (*Calibration, error) {
@@ -63,7 +63,7 @@ func (m *Machine) equalised(ctx context.Context, d *Detector, samples Samples, o
 // model to calibrate in the place of this one, and what was equalised in it, or nothing.
 //
 // Both models get a plan made in haste, of all that may be quantised, on few samples, by
-// one method.
+// one method; the ranges to equalise by are taken from more where it is to be done.
 func (k *calibrating) tryEqualised(ctx context.Context) (*Detector, []calib.Equalisation, error) {
 	plan, err := k.o.widest(k.d)
 	if err != nil {
@@ -73,25 +73,17 @@ func (k *calibrating) tryEqualised(ctx context.Context) (*Detector, []calib.Equa
 	if len(ranges.tensors) == 0 {
 		return nil, nil, nil
 	}
-	few := calib.NewObserver(tensorsOf(plan))
-	err = k.upTo(ctx, "ranges of channels", len(ranges.seen), func(c *nn.Context, i int) error {
-		if i < probeImages && c == nil {
-			few.Skip(i)
-		} else if i < probeImages {
-			if err := few.Image(i, c); err != nil {
-				return err
-			}
-		}
-		return ranges.add(i, c)
-	})
-	if err != nil || !slices.ContainsFunc(k.sim.samples(), func(i int) bool { return i < probeImages }) {
+	take := func(images int) error {
+		return k.upTo(ctx, "ranges of channels", min(images, len(ranges.seen)), func(c *nn.Context, i int) error { return ranges.add(i, c) })
+	}
+	if err := take(probeImages); err != nil || len(k.sim.kept) == 0 {
 		return nil, nil, err // none of them could be read: there may be others
 	}
 	float, list, err := ranges.equalise(k.d, plan)
 	if err != nil || len(list) == 0 {
 		return nil, nil, err
 	}
-	stats, err := few.Statistics()
+	stats, err := k.Statistics()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -100,16 +92,17 @@ func (k *calibrating) tryEqualised(ctx context.Context) (*Detector, []calib.Equa
 		return nil, nil, err
 	}
 
-	if plan, err = k.o.widest(float); err != nil {
+	evened, err := k.o.widest(float)
+	if err != nil {
 		return nil, nil, err
 	}
-	plan.Equalised = list
+	evened.Equalised = list
 	sim := newSimulator(k.m, float, k.d, probeImages)
-	sim.tensors = tensorsOf(plan)
+	sim.tensors = tensorsOf(evened)
 	if stats, _, err = k.m.observe(ctx, "try channels evened out", float, First(k.samples, probeImages), sim); err != nil {
 		return nil, nil, err
 	}
-	with, err := k.haste(ctx, sim, plan, stats)
+	with, err := k.haste(ctx, sim, evened, stats)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,7 +110,10 @@ func (k *calibrating) tryEqualised(ctx context.Context) (*Detector, []calib.Equa
 	if with >= equaliseGain*plain {
 		return nil, nil, nil
 	}
-	return float, list, nil
+	if err := take(rangeImages); err != nil {
+		return nil, nil, err
+	}
+	return ranges.equalise(k.d, plan)
 }
 
 // haste is the error of a plan with one method's scales.
@@ -226,14 +222,15 @@ func (r *channelRanges) add(i int, c *nn.Context) error {
 // equalise gives d with the channels equalised as a plan of all its layers can have it,
 // and how.
 func (r *channelRanges) equalise(d *Detector, plan *calib.Plan) (*Detector, []calib.Equalisation, error) {
+	seen := slices.DeleteFunc(slices.Clone(r.seen), func(one map[string][]float32) bool { return one == nil })
 	mean := map[string][]float32{}
-	for _, one := range r.seen { // in order: sums of floats depend on it
+	for _, one := range seen { // in order: sums of floats depend on it
 		for name, maxima := range one {
 			if mean[name] == nil {
 				mean[name] = make([]float32, len(maxima))
 			}
 			for c, v := range maxima {
-				mean[name][c] += v / float32(len(r.seen))
+				mean[name][c] += v / float32(len(seen))
 			}
 		}
 	}

@@ -97,11 +97,11 @@ func (d *Detector) set(c *nn.Context, pixels []float32) error {
 // inputLen is the number of values of one image.
 func (d *Detector) inputLen() int { return 3 * d.Spec.Height * d.Spec.Width }
 
-// outputs copies what decoding reads out of a context.
+// outputs is what decoding reads, until the context runs again.
 func (d *Detector) outputs(c *nn.Context) (map[string]*onnx.Tensor, error) {
 	outputs := map[string]*onnx.Tensor{}
 	for _, out := range d.Spec.Outputs {
-		v, err := c.Output(out.Name)
+		v, err := c.Peek(out.Name)
 		if err != nil {
 			return nil, err
 		}

@@ -18,11 +18,12 @@ type Context struct {
 	thread    systemThread // nil: not needed
 	at        []int        // index of each step in the program, for host steps where it would be
 	host      map[string]*onnx.Tensor
+	peeked    map[*value][]float32 // what Peek downloads into
 }
 
 // NewContext allocates the memory for a run.
 func (n *Network) NewContext() (*Context, error) {
-	c := &Context{n: n, host: map[string]*onnx.Tensor{}}
+	c := &Context{n: n, host: map[string]*onnx.Tensor{}, peeked: map[*value][]float32{}}
 	var err error
 	if c.arena, err = n.device.Alloc(n.arenaBytes); err != nil {
 		return nil, err
@@ -198,6 +199,22 @@ func (c *Context) Output(name string) (*onnx.Tensor, error) {
 	return t, err
 }
 
+// Peek is Output for those who only look: the tensor must not be changed, and the next run
+// or Peek may change it.
+func (c *Context) Peek(name string) (*onnx.Tensor, error) {
+	v, err := c.n.value(name)
+	if err != nil {
+		return nil, err
+	}
+	if v.constant != nil || v.onHost || v.plain == nil {
+		return c.get(v)
+	}
+	if c.peeked[v] == nil {
+		c.peeked[v] = make([]float32, v.plain.desc.Len())
+	}
+	return c.download(v, c.peeked[v])
+}
+
 func (c *Context) get(v *value) (*onnx.Tensor, error) {
 	switch {
 	case v.constant != nil:
@@ -209,12 +226,7 @@ func (c *Context) get(v *value) (*onnx.Tensor, error) {
 		}
 		return t, nil
 	case v.plain != nil:
-		data := make([]float32, v.plain.desc.Len())
-		a := c.address(v.plain)
-		if err := a.Buffer.Download(a.At, data); err != nil {
-			return nil, err
-		}
-		return v.tensor(data), nil
+		return c.download(v, make([]float32, v.plain.desc.Len()))
 	case v.blocked != nil:
 		block := c.n.device.Block()
 		stored := make([]float32, v.blocked.desc.Bytes(block)/4)
@@ -225,6 +237,15 @@ func (c *Context) get(v *value) (*onnx.Tensor, error) {
 		return v.tensor(unblock(stored, v.info.Dims, block)), nil
 	}
 	return nil, fmt.Errorf("tensor %q has no value", v.name)
+}
+
+// download gives a row-major tensor of the device in data.
+func (c *Context) download(v *value, data []float32) (*onnx.Tensor, error) {
+	a := c.address(v.plain)
+	if err := a.Buffer.Download(a.At, data); err != nil {
+		return nil, err
+	}
+	return v.tensor(data), nil
 }
 
 // tensor gives downloaded elements the value's type: the device keeps INT8 as

@@ -48,27 +48,27 @@ def available():
             return int(line.split()[1]) * 1024
 
 
-def calibration(images):
+def calibration(images, rounds):
     """Rows of the table for calibrating YOLOv5n at 640."""
     model = DATA / "models" / "yolov5n.onnx"
     names = (DATA / "coco" / "train.txt").read_text().split()[:images]
     listed = OUT / "images.txt"
     listed.write_text("".join(f"{DATA / 'coco' / n}\n" for n in names))
-    seconds, memory, _ = measured([TRTACT, "calibrate", model, "--data", listed, "-o", OUT / "ours.onnx", "--quiet"])
-
     # The peer keeps every intermediate of every picture: give it what fits.
     count = min(images, int(available() * 0.6 / PEER_BYTES_PER_IMAGE))
-    peer_seconds, peer_memory, _ = measured(
-        [sys.executable, PEERS, "quantise", model, OUT / "peer.onnx", "--method", "Percentile",
-         "--images", listed, "--size", 640, "--count", count])
-    scaled = peer_seconds * images / count
-    note = "" if count == images else f"peer on {count} images, its time scaled to {images}, its memory not"
-    return [
-        {"what": f"calibrate {images} images", "unit": "s", "ours": seconds, "peer": scaled,
-         "ratio": scaled / seconds, "bar": 5.0, "note": note},
-        {"what": "its peak memory", "unit": "MB", "ours": memory / 1e6, "peer": peer_memory / 1e6,
-         "ratio": peer_memory / memory, "bar": 4.0, "note": note},
-    ]
+    ours, peer = [], []
+    for _ in range(rounds):
+        ours.append(measured([TRTACT, "calibrate", model, "--data", listed, "-o", OUT / "ours.onnx", "--quiet"])[:2])
+        seconds, memory, _ = measured(
+            [sys.executable, PEERS, "quantise", model, OUT / "peer.onnx", "--method", "Percentile",
+             "--images", listed, "--size", 640, "--count", count])
+        peer.append((seconds * images / count, memory))
+    note = f"medians of {rounds} turns" + ("" if count == images else f"; peer on {count} images, its time scaled to {images}, its memory not")
+    rows = []
+    for i, (what, unit, scale, bar) in enumerate(((f"calibrate {images} images", "s", 1, 5.0), ("its peak memory", "MB", 1e-6, 4.0))):
+        a, b = (scale * statistics.median(t[i] for t in l) for l in (ours, peer))
+        rows.append({"what": what, "unit": unit, "ours": a, "peer": b, "ratio": b / a, "bar": bar, "note": note})
+    return rows
 
 
 def inference(threads, rounds):
@@ -135,7 +135,7 @@ def main():
         sys.exit(f"bench: no detectors in {DATA}: TRTACT_DATA names the folder with models/ and coco/")
     OUT.mkdir(parents=True, exist_ok=True)
 
-    parts = {"inference": lambda: inference(args.threads, args.rounds), "calibration": lambda: calibration(args.images),
+    parts = {"inference": lambda: inference(args.threads, args.rounds), "calibration": lambda: calibration(args.images, args.rounds),
              "training": lambda: training(args.threads, args.rounds, args.device)}
     rows = [row for name, part in parts.items() if args.only in (None, name) for row in part()]
     print(f"{'':32}{'trtact':>10}{'peer':>13}    ratio")

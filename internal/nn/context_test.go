@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"trtact/internal/onnx"
-	"trtact/internal/onnx/shape"
 )
 
 // TestPeek: what Output gave stays, what Peek gave is overwritten; both say the same, in
@@ -19,19 +18,7 @@ func TestPeek(t *testing.T) {
 	c.node("s = Shape x", nil)
 	c.node("z = Flatten y", nil)
 	c.outputs("y", "z", "s")
-	if err := shape.Infer(c.model, nil); err != nil {
-		t.Fatal(err)
-	}
-	n, err := Compile(c.model, d, Options{Outputs: []string{b}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
-	ctx, err := n.NewContext()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ctx.Close()
+	ctx := c.context(t, d, b)
 	run := func(sign float32) {
 		t.Helper()
 		x := slices.Clone(c.feed["x"].Floats())

@@ -533,19 +533,7 @@ func TestChannelMax(t *testing.T) {
 		b := c.blocked("x")
 		c.node("y = Relu "+b, nil)
 		c.outputs("y")
-		if err := shape.Infer(c.model, nil); err != nil {
-			t.Fatal(err)
-		}
-		n, err := Compile(c.model, d, Options{Outputs: []string{b}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer n.Close()
-		ctx, err := n.NewContext()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ctx.Close()
+		ctx := c.context(t, d, b)
 		if err := ctx.SetInputs(c.feed); err != nil {
 			t.Fatal(err)
 		}

@@ -427,3 +427,23 @@ func (c *trial) compare(t *testing.T, how string, got, want map[string]*onnx.Ten
 		}
 	}
 }
+
+// context compiles the trial's model, with other outputs beside its own, for the time of
+// the test.
+func (c *trial) context(t *testing.T, d *compute.Device, outputs ...string) *Context {
+	t.Helper()
+	if err := shape.Infer(c.model, nil); err != nil {
+		t.Fatal(err)
+	}
+	n, err := Compile(c.model, d, Options{Outputs: outputs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	ctx, err := n.NewContext()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ctx.Close)
+	return ctx
+}

@@ -1,12 +1,14 @@
-// Gradients of convolution and transposed convolution, by oneDNN. Layouts as in
-// conv.cc: the tensors' are ours, the weights' are oneDNN's, and where it has
-// only slow code for ours the tensors are reordered in the workspace.
+// Gradients of convolution and transposed convolution, by oneDNN but for some weights'
+// (conv_weights.h, depthwise.h). Layouts as in conv.cc: the tensors' are ours, the
+// weights' are oneDNN's, and where it has only slow code for ours the tensors are
+// reordered in the workspace.
 //
 // A scale per output channel costs nothing worth naming: it goes to the weights
 // before, or to their gradient after, never over a tensor.
 #include <cstring>
 
 #include "conv_shape.h"
+#include "conv_weights.h"
 #include "depthwise.h"
 #include "each.h"
 
@@ -204,30 +206,38 @@ class BackwardWeights : public Op {
                           ? dnnl::memory::desc({dy.dims[1]}, dnnl::memory::data_type::f32, Tag::a)
                           : dnnl::memory::desc();
     const auto src = desc_of(x), dst = desc_of(dy);
-    const auto make = [&](const dnnl::memory::desc& s, const dnnl::memory::desc& t) {
-      return PrimitiveDesc(engine(), Kind::algorithm, s, desc_any(shape.weights.get_dims()), bias, t,
-                           shape.stride, shape.dilation, shape.begin, shape.end,
-                           hint<Kind>(shape, s, t), user_scratchpad());
-    };
-    pd_ = choose(make, src, dst, p_.groups, &info);
-    auto src_wanted = pd_.src_desc(), dst_wanted = pd_.diff_dst_desc();
-    own_ = !Kind::transposed && slow(info, p_.groups) && DepthwiseWeights::serves(p_, x, dy);
-    if (own_) {
-      info = "depthwise";
-      depthwise_ = DepthwiseWeights(p_, x, dy);
-      src_wanted = blocked(x);
-      dst_wanted = blocked(dy);
+    auto src_wanted = src, dst_wanted = blocked(dy);
+    if (!Kind::transposed && ConvWeights::serves(p_)) {
+      by_ = By::kTiles;
+      info = "tiles";
+      tiles_ = ConvWeights(p_, x, dy);
     } else {
-      primitive_ = Primitive(pd_);
+      const auto make = [&](const dnnl::memory::desc& s, const dnnl::memory::desc& t) {
+        return PrimitiveDesc(engine(), Kind::algorithm, s, desc_any(shape.weights.get_dims()), bias, t,
+                             shape.stride, shape.dilation, shape.begin, shape.end,
+                             hint<Kind>(shape, s, t), user_scratchpad());
+      };
+      pd_ = choose(make, src, dst, p_.groups, &info);
+      if (!Kind::transposed && slow(info, p_.groups) && DepthwiseWeights::serves(p_, x, dy)) {
+        by_ = By::kDepthwise;
+        info = "depthwise";
+        depthwise_ = DepthwiseWeights(p_, x, dy);
+        src_wanted = blocked(x);
+      } else {
+        primitive_ = Primitive(pd_);
+        src_wanted = pd_.src_desc();
+        dst_wanted = pd_.diff_dst_desc();
+      }
     }
     if (src_wanted != src) src_in_ = Reordering(src, src_wanted);
     if (dst_wanted != dst) dst_in_ = Reordering(dst, dst_wanted);
-    if (!own_ && pd_.diff_weights_desc() != shape.weights)
+    if (by_ == By::kOneDNN && pd_.diff_weights_desc() != shape.weights)
       unpack_ = Reordering(pd_.diff_weights_desc(), shape.weights);
 
     Layout at;
     for (const auto* r : {&src_in_, &dst_in_, &unpack_}) at.scratch(*r ? r->scratch_bytes() : 0);
-    if (!own_) at.scratch(pd_.scratchpad_desc().get_size());
+    if (by_ == By::kOneDNN) at.scratch(pd_.scratchpad_desc().get_size());
+    if (by_ == By::kTiles) at.scratch(tiles_.workspace_bytes());
     if (src_in_) at_x_ = at.add(src_wanted.get_size());
     if (dst_in_) at_dy_ = at.add(dst_wanted.get_size());
     if (unpack_) at_weights_ = at.add(pd_.diff_weights_desc().get_size());
@@ -246,11 +256,13 @@ class BackwardWeights : public Op {
       dst_in_.run(dy, work + at_dy_, scratch);
       dy = work + at_dy_;
     }
-    if (own_)
-      depthwise_.run(static_cast<const float*>(x), static_cast<const float*>(dy), args.out[0],
-                     p_.has_bias ? args.out[1] : nullptr);
-    else
-      run_onednn(args, x, dy);
+    const auto *xs = static_cast<const float*>(x), *dys = static_cast<const float*>(dy);
+    float* const dbias = p_.has_bias ? args.out[1] : nullptr;
+    switch (by_) {
+      case By::kTiles: tiles_.run(xs, dys, args.out[0], dbias, reinterpret_cast<float*>(scratch)); break;
+      case By::kDepthwise: depthwise_.run(xs, dys, args.out[0], dbias); break;
+      case By::kOneDNN: run_onednn(args, x, dy); break;
+    }
     if (p_.has_scale) scaling_.run(args.out[0], scale_.of(args), args.out[0]);
   }
 
@@ -279,7 +291,8 @@ class BackwardWeights : public Op {
   trtact_conv p_;
   ScaleWeights scaling_;
   Input scale_;
-  bool own_ = false;
+  enum class By { kOneDNN, kTiles, kDepthwise } by_ = By::kOneDNN;
+  ConvWeights tiles_;
   DepthwiseWeights depthwise_;
   PrimitiveDesc pd_;
   Primitive primitive_;
@@ -294,7 +307,8 @@ class BackwardWeights : public Op {
 class SplitBackwardWeights : public Op {
  public:
   static bool serves(const Desc& d) {
-    return d.threads > 1 && d.params<trtact_conv>().groups == 1 && d.in(1).dims[0] == 1;
+    const auto& p = d.params<trtact_conv>();
+    return d.threads > 1 && p.groups == 1 && !ConvWeights::serves(p) && d.in(1).dims[0] == 1;
   }
 
   explicit SplitBackwardWeights(const Desc& d) {

@@ -6,17 +6,7 @@ namespace trtact::cpu {
 
 DepthwiseWeights::DepthwiseWeights(const trtact_conv& p, const trtact_tensor& x, const trtact_tensor& dy)
     : n_(x.dims[0]), channels_(x.dims[1]), blocks_((x.dims[1] + kBlock - 1) / kBlock) {
-  for (int i = 0; i < p.spatial; i++)
-    axis_[3 - p.spatial + i] = {x.dims[2 + i], dy.dims[2 + i], p.kernel[i], p.stride[i], p.dilation[i], p.pad_begin[i]};
-}
-
-int64_t DepthwiseWeights::Axis::first(int64_t tap) const {
-  const int64_t at = pad - tap * dilation;
-  return at > 0 ? (at + stride - 1) / stride : 0;
-}
-int64_t DepthwiseWeights::Axis::last(int64_t tap) const {
-  const int64_t room = in - 1 + pad - tap * dilation;
-  return room < 0 ? 0 : std::min(out, room / stride + 1);
+  for (int i = 0; i < p.spatial; i++) axis_[3 - p.spatial + i] = window_axis(p, x, dy, i);
 }
 
 void DepthwiseWeights::run(const float* x, const float* dy, float* dw, float* dbias) const {
@@ -31,17 +21,17 @@ void DepthwiseWeights::run(const float* x, const float* dy, float* dw, float* db
 }
 
 void DepthwiseWeights::tap(const float* x, const float* dy, int64_t block, int64_t k, float* dw) const {
-  const Axis &az = axis_[0], &ay = axis_[1], &ax = axis_[2];
+  const WindowAxis &az = axis_[0], &ay = axis_[1], &ax = axis_[2];
   const int64_t taps = az.kernel * ay.kernel * ax.kernel;
   const int64_t kz = k / (ay.kernel * ax.kernel), ky = k / ax.kernel % ay.kernel, kx = k % ax.kernel;
-  const int64_t left = ax.first(kx), right = ax.last(kx);
+  const int64_t left = ax.first_output(kx), right = ax.last_output(kx);
   double sum[kBlock] = {};
   for (int64_t n = 0; n < n_; n++) {
     const float* xs = x + (n * blocks_ + block) * az.in * ay.in * ax.in * kBlock;
     const float* ds = dy + (n * blocks_ + block) * az.out * ay.out * ax.out * kBlock;
-    for (int64_t z = az.first(kz); z < az.last(kz); z++)
-      for (int64_t y = ay.first(ky); y < ay.last(ky); y++) {
-        const float* xr = xs + (az.index(z, kz) * ay.in + ay.index(y, ky)) * ax.in * kBlock;
+    for (int64_t z = az.first_output(kz); z < az.last_output(kz); z++)
+      for (int64_t y = ay.first_output(ky); y < ay.last_output(ky); y++) {
+        const float* xr = xs + (int64_t{az.index(z, kz)} * ay.in + ay.index(y, ky)) * ax.in * kBlock;
         const float* dr = ds + (z * ay.out + y) * ax.out * kBlock;
         float row[kBlock] = {}; // one row in single precision, rows in double
         for (int64_t o = left; o < right; o++) {

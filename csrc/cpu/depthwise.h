@@ -3,6 +3,7 @@
 // Bound by the loads of x and dy from the second-level cache, once for each tap.
 #pragma once
 
+#include "../kernels/window.h"
 #include "op.h"
 
 namespace trtact::cpu {
@@ -19,18 +20,11 @@ class DepthwiseWeights {
   void run(const float* x, const float* dy, float* dw, float* dbias) const;
 
  private:
-  struct Axis {
-    int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad = 0;
-    // The outputs whose tap lies inside: [first, last).
-    int64_t first(int64_t tap) const;
-    int64_t last(int64_t tap) const;
-    int64_t index(int64_t o, int64_t tap) const { return o * stride - pad + tap * dilation; }
-  };
   void tap(const float* x, const float* dy, int64_t block, int64_t k, float* dw) const;
   void bias(const float* dy, int64_t block, float* dbias) const;
 
   int64_t n_ = 0, channels_ = 0, blocks_ = 0;
-  Axis axis_[3];
+  WindowAxis axis_[3];
 };
 
 }  // namespace trtact::cpu

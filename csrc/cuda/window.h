@@ -17,10 +17,7 @@ struct Window {
     require(x.rank == p.spatial + 2 && y.rank == x.rank && x.layout == y.layout && x.dims[0] == y.dims[0] &&
                 x.dims[1] == y.dims[1],
             "pooling: input and output differ in more than spatial sizes");
-    const auto i32 = [](int64_t v) { return static_cast<int32_t>(v); };
-    for (int i = 0; i < p.spatial; i++)
-      axis[3 - p.spatial + i] = {i32(x.dims[2 + i]), i32(y.dims[2 + i]), i32(p.kernel[i]),
-                                 i32(p.stride[i]),   i32(p.dilation[i]), i32(p.pad_begin[i])};
+    for (int i = 0; i < p.spatial; i++) axis[3 - p.spatial + i] = window_axis(p, x, y, i);
     for (const WindowAxis& a : axis)
       for (int32_t o = 0; o < a.out; o++) require(a.first(o) < a.last(o), "pooling: a window lies in the padding alone");
   }

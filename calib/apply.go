@@ -51,7 +51,7 @@ func Apply(m *onnx.Model, p *Plan, form WeightForm) (*onnx.Model, error) {
 	p = p.Clone()
 	p.prune()
 	p.dropIdlePads(m.Graph)
-	p.Equalised = p.ActiveEqualisations()
+	p.Equalised = p.ActiveEqualisations(m.Graph)
 	out := m.Clone()
 	if out.Opset < minOpset {
 		if err := onnx.UpgradeOpset(out, minOpset); err != nil {
@@ -107,14 +107,16 @@ func (p *Plan) dropIdlePads(g *onnx.Graph) {
 	p.Sites = sites
 }
 
-// ActiveEqualisations are those that Apply and Bake carry out: some reader is
-// quantised.
-func (p *Plan) ActiveEqualisations() []Equalisation {
+// ActiveEqualisations are those that Apply and Bake carry out in g: where some reader is
+// quantised, and where the division goes into weights. It costs nothing there, and the
+// scales of those weights are of the divided ones.
+func (p *Plan) ActiveEqualisations(g *onnx.Graph) []Equalisation {
 	p = p.Clone()
 	p.prune()
-	quantised := p.Layers()
+	quantised, ix := p.Layers(), g.Index()
 	return slices.DeleteFunc(p.Equalised, func(e Equalisation) bool {
-		return !slices.ContainsFunc(e.Readers, func(name string) bool { return slices.Contains(quantised, name) })
+		maker, _ := makerOf(g, ix, e)
+		return maker == nil && !slices.ContainsFunc(e.Readers, func(name string) bool { return slices.Contains(quantised, name) })
 	})
 }
 

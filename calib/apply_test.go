@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -389,8 +390,9 @@ func TestEqualiseFactors(t *testing.T) {
 	}
 }
 
-// TestEqualisedPlanWithoutItsReaders: an equalisation goes when all its readers are
-// float after all.
+// TestEqualisedPlanWithoutItsReaders: when all readers of an equalised tensor are float
+// after all, a Mul that divides it goes. A division in weights stays, whose scales are
+// those of the divided weights.
 func TestEqualisedPlanWithoutItsReaders(t *testing.T) {
 	m, ranges := uneven(t)
 	list := Equalise(m.Graph, planFor(t, m, Options{Depthwise: true, Thin: true}), ranges)
@@ -398,20 +400,29 @@ func TestEqualisedPlanWithoutItsReaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := planFor(t, float, Options{Depthwise: true, Thin: true})
-	p.Equalised = list
-	p.Skip("d2", "Conv", "mine")
-	q, err := Apply(m, p, FloatWeights)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range q.Graph.Nodes {
-		if n.Name == "d2" && n.Input(0) != "s1" {
-			t.Errorf("the skipped layer reads %q, want s1", n.Input(0))
+	without := func(layer string) *onnx.Model {
+		p := planFor(t, float, Options{Depthwise: true, Thin: true})
+		p.Equalised = list
+		p.Skip(layer, "Conv", "mine")
+		q, err := Apply(m, p, FloatWeights)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return q
+	}
+	q := without("d2")
+	if n := nodesByName(q.Graph)["d2"]; n.Input(0) != "s1" {
+		t.Errorf("the skipped layer reads %q, want s1", n.Input(0))
 	}
 	if d := distances(t, m, q); d[1] > 1 {
 		t.Errorf("the quantised model is %v off", d[1])
+	}
+	q = without("d1")
+	if got, want := q.Graph.Init["d1.w"].Data, float.Graph.Init["d1.w"].Data; !reflect.DeepEqual(got, want) {
+		t.Error("the weights behind a division that stays are not multiplied")
+	}
+	if d := distances(t, m, q); d[1] > 1 {
+		t.Errorf("with a float layer behind divided weights the quantised model is %v off", d[1])
 	}
 }
 

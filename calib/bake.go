@@ -23,7 +23,7 @@ func Bake(m *onnx.Model, p *Plan) (*onnx.Model, *Plan, error) {
 		return nil, nil, fault.BadInput(fmt.Errorf("bake plan: %w", err))
 	}
 	out, rest := m.Clone(), p.Clone()
-	if err := rescale(out, p.ActiveEqualisations()); err != nil {
+	if err := rescale(out, p.ActiveEqualisations(m.Graph)); err != nil {
 		return nil, nil, fault.BadInput(fmt.Errorf("bake plan: %w", err))
 	}
 	rest.prune() // a correction belongs to rounded weights

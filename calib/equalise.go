@@ -236,54 +236,64 @@ func (w *writer) equalise(e Equalisation, divided *[]string) error {
 		data := w.g.Init[n.Input(1)].Data.([]float32)
 		inputChannel(w.g, n, func(c, i int) { data[i] *= e.Factors[c] })
 	}
-	if len(ix.Consumers[e.Tensor]) == len(list) && !isGraphOutput(w.g, e.Tensor) {
-		if through := w.divideBefore(ix, e); through != nil {
-			*divided = append(*divided, through...)
-			return nil
-		}
+	if maker, through := makerOf(w.g, ix, e); maker != nil {
+		w.divideWeights(maker, e.Factors)
+		*divided = append(*divided, through...)
+		return nil
 	}
-	replaceInput(list, e.Tensor, w.divide(e.Tensor, e.Factors, first))
-	return nil
-}
-
-// divideBefore carries the division out in front of a tensor that only the
-// equalisation's readers read: in the convolution that makes it, or on the branches
-// of the Concat that does. It gives the tensors that it comes through, none when neither
-// makes it.
-func (w *writer) divideBefore(ix *onnx.Index, e Equalisation) []string {
-	tensor := e.Tensor
-	through := []string{tensor}
-	n := ix.Producer[tensor]
-	if n.Op == "Concat" && n.Int("axis", 0) == 1 {
+	if n := ix.Producer[e.Tensor]; n.Op == "Concat" && n.Int("axis", 0) == 1 && onlyReaders(w.g, ix, e) {
 		from := 0
 		for i, branch := range n.Inputs {
 			to := from + w.g.Info[branch].Dims[1]
 			n.Inputs[i] = w.divide(branch, e.Factors[from:to], n)
 			from = to
 		}
-		return through
+		*divided = append(*divided, e.Tensor)
+		return nil
 	}
+	replaceInput(list, e.Tensor, w.divide(e.Tensor, e.Factors, first))
+	return nil
+}
+
+// onlyReaders says whether nobody but an equalisation's readers sees its tensor.
+func onlyReaders(g *onnx.Graph, ix *onnx.Index, e Equalisation) bool {
+	return len(ix.Consumers[e.Tensor]) == len(e.Readers) && !isGraphOutput(g, e.Tensor)
+}
+
+// makerOf is the convolution whose weights can be divided by an equalisation's factors,
+// and the tensors that this changes; nil where a Mul has to divide.
+func makerOf(g *onnx.Graph, ix *onnx.Index, e Equalisation) (maker *onnx.Node, through []string) {
+	n := ix.Producer[e.Tensor]
+	if n == nil || !onlyReaders(g, ix, e) {
+		return nil, nil
+	}
+	tensor := e.Tensor
+	through = []string{tensor}
 	for n.Op == "Relu" || n.Op == "LeakyRelu" {
 		tensor = n.Input(0)
 		n = ix.Producer[tensor]
-		if n == nil || len(ix.Consumers[tensor]) != 1 || isGraphOutput(w.g, tensor) {
-			return nil
+		if n == nil || len(ix.Consumers[tensor]) != 1 || isGraphOutput(g, tensor) {
+			return nil, nil
 		}
 		through = append(through, tensor)
 	}
-	if n.Op != "Conv" || describeLayer(w.g, n).reason != "" || !ownsConstants(w.g, ix, n) {
-		return nil
+	if n.Op != "Conv" || describeLayer(g, n).reason != "" || !ownsConstants(g, ix, n) {
+		return nil, nil
 	}
+	return n, through
+}
+
+// divideWeights divides what a convolution gives by factors.
+func (w *writer) divideWeights(n *onnx.Node, factors []float32) {
 	t := w.g.Init[n.Input(1)]
 	data := t.Data.([]float32)
-	channels(t.Dims, 0, func(c, i int) { data[i] /= e.Factors[c] })
+	channels(t.Dims, 0, func(c, i int) { data[i] /= factors[c] })
 	if b := w.g.Init[n.Input(2)]; b != nil {
 		bias := b.Data.([]float32)
 		for c := range bias {
-			bias[c] /= e.Factors[c]
+			bias[c] /= factors[c]
 		}
 	}
-	return through
 }
 
 // divide puts a division by factors in front of the node before and gives its

@@ -147,7 +147,7 @@ func (b *building) distil(ctx context.Context, ptq *candidate) (*candidate, erro
 		slog.Info("training gave nothing better than quantising alone, which is kept")
 		return ptq, nil
 	}
-	c := &candidate{model: outcome.Model, plan: outcome.Plan, equalised: ptq.plan.ActiveEqualisations()}
+	c := &candidate{model: outcome.Model, plan: outcome.Plan, equalised: ptq.plan.ActiveEqualisations(b.single.Model.Graph)}
 	if b.meter != nil {
 		if c.accuracy, err = best.of(ctx, b, c, outcome.Best); err != nil {
 			return nil, err

@@ -43,7 +43,7 @@ func (b *building) round(ctx context.Context, c *candidate, layers int) (*candid
 	found := Rounding{Layers: layers, Samples: len(samples), Blocks: o.Blocks, Seconds: o.Seconds}
 	found.Changed, found.Weights = o.Changed()
 	b.r.Rounding = append(b.r.Rounding, found)
-	rounded := &candidate{model: o.Model, plan: o.Plan, equalised: c.plan.ActiveEqualisations(), unrounded: c}
+	rounded := &candidate{model: o.Model, plan: o.Plan, equalised: c.plan.ActiveEqualisations(b.single.Model.Graph), unrounded: c}
 	if c.unrounded != nil {
 		rounded.unrounded = c.unrounded
 	}

@@ -290,8 +290,7 @@ const compiling = 0.04
 
 func (b *building) searchSeconds() float64 {
 	trials, images := searchTrials(mostSettings())
-	last := searchRounds[len(searchRounds)-1]
-	return float64(images)*b.each() + float64(trials)*compiling + float64(last.keep)*b.measuring() +
+	return float64(images)*b.each() + float64(trials)*compiling + float64(mostFinalists())*b.measuring() +
 		2*b.each()*float64(b.in.samples.Len())
 }
 

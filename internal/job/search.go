@@ -3,11 +3,13 @@
 // whether the layers that calibration took in stay in. calib.Auto takes one after the
 // other; here all combinations are tried, by successive halving (Jamieson and Talwalkar
 // 2016): all on a few pictures, the better part on more, and so on. It is without chance,
-// and no trial costs more than it has earned.
+// and no trial costs more than it has earned. Where something measures, it decides among
+// the best of each method, and what is one step away from the best of those.
 
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +82,8 @@ func (s *Search) trials() int {
 	return n
 }
 
-// Finalist is a setting of the last round, in the order of their scores.
+// Finalist is a setting that was measured, best first; where nothing measures, one that is
+// left after the last round, least error first.
 type Finalist struct {
 	Setting
 	Score  float64  `json:"score"`
@@ -89,9 +92,9 @@ type Finalist struct {
 	seen   []calib.Deviation // of the pictures so far
 }
 
-// The rounds: on so many pictures, and how many settings go on from there. The last
-// are the finalists.
-var searchRounds = []struct{ images, keep int }{{4, 64}, {16, 16}, {64, 4}}
+// The rounds: on so many pictures, and how many settings go on from there, beside the
+// best of every method. The last are the finalists.
+var searchRounds = []struct{ images, keep int }{{4, 64}, {16, 16}, {64, 1}}
 
 // searchMethods are the candidates of the automatic choice and what it leaves out
 // because it seldom wins.
@@ -124,7 +127,7 @@ func searchTrials(settings int) (trials, images int) {
 	for _, r := range searchRounds {
 		trials += settings
 		images += settings * (r.images - seen)
-		seen, settings = r.images, min(settings, r.keep)
+		seen, settings = r.images, min(settings, r.keep+len(searchMethods())-1)
 	}
 	return trials, images
 }
@@ -136,6 +139,10 @@ func (o CalibrateOptions) searchable() bool {
 
 // mostSettings is how many combinations there are where nothing is fixed.
 func mostSettings() int { return len(searchMethods()) * 2 * 2 * 2 * 2 * 2 }
+
+// mostFinalists is how many settings are measured at most: the best of each method, and
+// from three of them a step in each of five directions.
+func mostFinalists() int { return len(searchMethods()) + nearBest*5 }
 
 // searchSettings finds the setting with the least error. measure, if set, decides among
 // the finalists; higher is better.
@@ -154,61 +161,29 @@ func (m *Machine) searchSettings(ctx context.Context, d *Detector, samples Sampl
 	for i := range settings {
 		list[i].Setting = settings[i]
 	}
-	seen := 0
 	for _, round := range searchRounds {
-		images := min(round.images, s.samples.Len())
 		for i := range list {
-			if err := ctx.Err(); err != nil {
+			if err := s.try(ctx, &list[i], round.images); err != nil {
 				return nil, nil, err
 			}
-			if images == seen { // there are no more pictures
-				break
-			}
-			f := &list[i]
-			var err error
-			if f.plan, err = s.plan(f.Setting); err != nil {
-				return nil, nil, err
-			}
-			more, err := s.grounds[f.Equalise].sim.Deviations(ctx, f.plan, seen, round.images)
-			if err != nil {
-				return nil, nil, fmt.Errorf("simulate the plan by %s: %w", f.Setting, err)
-			}
-			f.seen = append(f.seen, more...)
-			f.Score = calib.Score(calib.Errors(f.seen))
 			count.add()
 		}
-		slices.SortStableFunc(list, func(a, b Finalist) int {
-			switch {
-			case a.Score < b.Score:
-				return -1
-			case a.Score > b.Score:
-				return 1
-			}
-			return 0
-		})
-		seen = images
+		slices.SortStableFunc(list, func(a, b Finalist) int { return cmp.Compare(a.Score, b.Score) })
+		images := min(round.images, s.samples.Len())
 		found.Rounds = append(found.Rounds, SearchRound{Images: images, Settings: len(list), Best: list[0].Setting, Score: list[0].Score})
-		slog.Debug("search", "pictures", round.images, "settings", len(list), "best", list[0].Setting.String(), "error", list[0].Score)
-		list = distinct(list, round.keep)
+		slog.Debug("search", "pictures", images, "settings", len(list), "best", list[0].Setting.String(), "error", list[0].Score)
+		list = survivors(list, round.keep)
 	}
-	best := &list[0]
-	if math.IsInf(best.Score, 1) {
+	if math.IsInf(list[0].Score, 1) {
 		return nil, nil, errors.New("search: every setting gave outputs that are not finite; check that the float model's outputs are")
 	}
 	if measure != nil {
-		count := m.count("measure finalists", len(list), "plans")
-		for i := range list {
-			v, err := measure(list[i].plan)
-			if err != nil {
-				return nil, nil, err
-			}
-			list[i].Metric = &v
-			count.add()
-			if v > *best.Metric {
-				best = &list[i]
-			}
+		var err error
+		if list, err = s.decide(ctx, list, measure); err != nil {
+			return nil, nil, err
 		}
 	}
+	best := list[0]
 	found.Finalists, found.Chosen, found.Seconds = list, best.Setting, time.Since(start).Seconds()
 	best.plan.Method = "search: " + best.Setting.String()
 	var err error
@@ -216,18 +191,122 @@ func (m *Machine) searchSettings(ctx context.Context, d *Detector, samples Sampl
 	return best.plan, found, err
 }
 
-// distinct keeps the first so many settings that differ in their scores: two that make
-// the same plan would take each other's place.
-func distinct(list []Finalist, keep int) []Finalist {
-	var kept []Finalist
-	for i, f := range list {
-		if len(kept) == keep {
-			break
+// try simulates a setting on pictures up to the given number.
+func (s *searching) try(ctx context.Context, f *Finalist, images int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(f.seen) >= min(images, s.samples.Len()) {
+		return nil
+	}
+	var err error
+	if f.plan, err = s.plan(f.Setting); err != nil {
+		return err
+	}
+	more, err := s.grounds[f.Equalise].sim.Deviations(ctx, f.plan, len(f.seen), images)
+	if err != nil {
+		return fmt.Errorf("simulate the plan by %s: %w", f.Setting, err)
+	}
+	f.seen = append(f.seen, more...)
+	f.Score = calib.Score(calib.Errors(f.seen))
+	return nil
+}
+
+// What is near the best three finalists is measured too, but what makes more than twice the
+// least error.
+const (
+	nearBest  = 3
+	mostError = 2
+)
+
+// decide measures the finalists, and what differs from the best of them in one thing. The
+// best comes first.
+func (s *searching) decide(ctx context.Context, list []Finalist, measure func(*calib.Plan) (float64, error)) ([]Finalist, error) {
+	limit, known := mostError*list[0].Score, map[Setting]bool{}
+	if err := s.measure(list, measure, known); err != nil {
+		return nil, err
+	}
+	var near []Finalist
+	for _, f := range list[:min(nearBest, len(list))] {
+		more, err := s.near(ctx, f.Setting, known, limit)
+		if err != nil {
+			return nil, err
 		}
+		near = append(near, more...)
+	}
+	if err := s.measure(near, measure, known); err != nil {
+		return nil, err
+	}
+	list = append(list, near...)
+	slices.SortStableFunc(list, byMetric)
+	return list, nil
+}
+
+// measure measures settings and puts the best first.
+func (s *searching) measure(list []Finalist, measure func(*calib.Plan) (float64, error), known map[Setting]bool) error {
+	count := s.m.count("measure finalists", len(list), "plans")
+	for i := range list {
+		v, err := measure(list[i].plan)
+		if err != nil {
+			return err
+		}
+		list[i].Metric, known[list[i].Setting] = &v, true
+		count.add()
+	}
+	slices.SortStableFunc(list, byMetric)
+	return nil
+}
+
+func byMetric(a, b Finalist) int { return cmp.Compare(*b.Metric, *a.Metric) }
+
+// near are the settings one step away that are not known yet, but those whose error is
+// above the limit.
+func (s *searching) near(ctx context.Context, from Setting, known map[Setting]bool, limit float64) ([]Finalist, error) {
+	var list []Finalist
+	for _, k := range s.settings() {
+		if known[k] || k.steps(from) != 1 {
+			continue
+		}
+		known[k] = true
+		f := Finalist{Setting: k}
+		if err := s.try(ctx, &f, searchRounds[len(searchRounds)-1].images); err != nil {
+			return nil, err
+		}
+		if f.Score <= limit {
+			list = append(list, f)
+		}
+	}
+	return list, nil
+}
+
+// steps is in how many things two settings of one method differ; many for two methods.
+func (k Setting) steps(o Setting) int {
+	if k.Method != o.Method {
+		return math.MaxInt
+	}
+	n := 0
+	for _, differ := range []bool{k.Weights != o.Weights, k.Biases != o.Biases, k.Equalise != o.Equalise, k.Images != o.Images, k.Admitted != o.Admitted} {
+		if differ {
+			n++
+		}
+	}
+	return n
+}
+
+// survivors keeps the first so many settings, and the best of every method: how far
+// outputs are from the float model's says little of which outliers are better cut off, so
+// no method is given up before it is measured. Two settings with one score make one plan.
+func survivors(list []Finalist, keep int) []Finalist {
+	var kept []Finalist
+	methods := map[calib.Method]bool{}
+	for i, f := range list {
 		if i > 0 && f.Score == list[i-1].Score {
 			continue
 		}
-		kept = append(kept, f)
+		if len(kept) < keep || !methods[f.Method] {
+			kept = append(kept, f)
+			methods[f.Method] = true
+		}
 	}
 	return kept
 }

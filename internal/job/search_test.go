@@ -43,9 +43,53 @@ func TestSearch(t *testing.T) {
 	if again, _ := search(nil); !slices.EqualFunc(again.Sites, plan.Sites, func(a, b calib.Site) bool { return a.Scale == b.Scale }) {
 		t.Error("a second search chooses other scales")
 	}
-	calls := 0.0
-	_, measured := search(func(*calib.Plan) (float64, error) { calls++; return calls, nil })
-	if last := measured.Finalists[len(measured.Finalists)-1]; calls != float64(len(measured.Finalists)) || measured.Chosen != last.Setting || *last.Metric != calls {
-		t.Errorf("measured %v times, chosen %v of %+v", calls, measured.Chosen, measured.Finalists)
+	// The best of every method is measured, and then what is near the best of those.
+	methods := map[calib.Method]bool{}
+	for _, f := range found.Finalists {
+		methods[f.Method] = true
+	}
+	if len(methods) != len(found.Finalists) || len(methods) < len(searchMethods())/2 { // some make one plan here
+		t.Errorf("the finalists: %+v", found.Finalists)
+	}
+	for _, c := range []struct {
+		name    string
+		measure func(calls float64) float64
+	}{
+		{"each is better than the one before", func(calls float64) float64 { return calls }},
+		{"each is worse", func(calls float64) float64 { return -calls }},
+	} {
+		calls := 0.0
+		_, measured := search(func(*calib.Plan) (float64, error) { calls++; return c.measure(calls), nil })
+		best := max(c.measure(1), c.measure(calls))
+		if first := measured.Finalists[0]; measured.Chosen != first.Setting || *first.Metric != best {
+			t.Errorf("%s: chosen %v, measured %v, want %v", c.name, measured.Chosen, *first.Metric, best)
+		}
+		// One step changes one of three things here.
+		n := len(measured.Finalists)
+		if calls != float64(n) || n <= len(methods) || n > len(methods)+3*nearBest {
+			t.Errorf("%s: measured %v times, %d finalists after %d", c.name, calls, n, len(methods))
+		}
+		for _, f := range measured.Finalists {
+			near := func(other Finalist) bool { return f.steps(other.Setting) == 1 }
+			if !slices.ContainsFunc(found.Finalists, func(other Finalist) bool { return f.Setting == other.Setting || near(other) }) {
+				t.Errorf("%s: %v is not near a finalist", c.name, f.Setting)
+			}
+		}
+	}
+}
+
+func TestSteps(t *testing.T) {
+	from := Setting{Method: calib.MSE, Weights: calib.AbsMax, Images: 32}
+	one, two, other := from, from, from
+	one.Admitted = true
+	two.Images, two.Biases = 8, true
+	other.Method = calib.EMD
+	for _, c := range []struct {
+		to   Setting
+		want int
+	}{{from, 0}, {one, 1}, {two, 2}, {other, math.MaxInt}} {
+		if got := c.to.steps(from); got != c.want {
+			t.Errorf("%v: %d steps, want %d", c.to, got, c.want)
+		}
 	}
 }

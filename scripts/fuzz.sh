@@ -7,11 +7,10 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 time=${1:-20s}
 failed=0
-for package in $(go list ./...); do
-    # A package that does not build must not pass as one without fuzz tests.
-    for name in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || [ "${PIPESTATUS[0]}" -eq 0 ]); do
-        echo "fuzz: $package $name"
-        go test "$package" -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 5x || failed=1
-    done
-done
+# By their source: asking `go test -list` would compile every package's tests first.
+while IFS=: read -r file line; do
+    package=$(dirname "$file") name=${line#func } name=${name%%(*}
+    echo "fuzz: $package $name"
+    go test "$package" -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 5x || failed=1
+done < <(grep -rE '^func Fuzz' --include='*_test.go' .)
 exit $failed

@@ -81,6 +81,7 @@ func convCases() []gradientCase {
 		{"3x3", 2, 19, 21, 1, 3, 1, 1, 1, 0, []int{7, 9}, false},
 		{"3x3 stride 2", 1, 32, 48, 1, 3, 2, 1, 1, 0, []int{8, 8}, false},
 		{"1x1", 3, 40, 24, 1, 1, 1, 1, 0, 0, []int{5, 6}, false},
+		{"3x3 over many rows", 1, 5, 59, 1, 3, 1, 1, 1, 0, []int{17, 23}, false},
 		{"6x6 stride 2 of 3 channels", 2, 3, 16, 1, 6, 2, 1, 2, 0, []int{12, 12}, false},
 		{"dilated", 1, 16, 16, 1, 3, 1, 2, 2, 0, []int{9, 7}, false},
 		{"grouped", 2, 12, 18, 3, 3, 1, 1, 1, 0, []int{6, 5}, false},

@@ -5,7 +5,8 @@
 namespace trtact::cpu {
 namespace {
 
-// A tile is at most so large: with AVX2's sixteen registers its sums, and one for an input.
+// A tile is at most so large: twelve sums, three of dy and one of x fill AVX2's sixteen
+// registers.
 constexpr int64_t kTileBlocks = 3, kTileIns = 4;
 constexpr int64_t kTileSums = kTileBlocks * kTileIns * kBlock;
 // Positions at a time: dy's part for a tile then stays in the first-level cache.
@@ -19,8 +20,8 @@ inline Lanes& lanes(float* p) { return *reinterpret_cast<Lanes*>(p); }
 // What a tile walks over: rows of count positions each, and the distances in floats.
 struct Walk {
   int64_t rows, count;
-  int64_t x_row, x_step, x_in;       // rows, positions, input channels
-  int64_t dy_row, dy_block;
+  int64_t x_row, x_step, x_in; // of rows, positions, input channels
+  int64_t dy_row, dy_block;    // of rows, blocks of output channels
 };
 
 template <int Blocks, int Ins>

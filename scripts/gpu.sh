@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 
 what=${1:-test}
 shift || true
-case $what in test | bench) ;; *) echo "gpu.sh: want test or bench, not $what" >&2; exit 2 ;; esac
+case $what in test | sanitize | bench) ;; *) echo "gpu.sh: want test, sanitize or bench, not $what" >&2; exit 2 ;; esac
 if ! why=$(build/trtact --quiet gpu 2>&1 >/dev/null); then
     echo "$what-gpu: skipped: ${why#trtact: }"
     exit 0
@@ -77,5 +77,4 @@ bench)
     echo "$line"
     exit $status
     ;;
-*) echo "gpu.sh: want test, sanitize or bench, not $what" >&2; exit 2 ;;
 esac

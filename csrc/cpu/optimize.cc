@@ -53,6 +53,7 @@ class Optimize : public Op {
   }
 
   void run(const Args& args) const override {
+    if (with_norm_ && !std::isfinite(args.in[2][0])) return;
     const float* g = args.in[0];
     float* w = args.out[0];
     const float rate = args.in[1][0];

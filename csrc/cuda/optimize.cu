@@ -3,6 +3,7 @@
 #include "../kernels/optimizer.h"
 
 #include <algorithm>
+#include <cfloat>
 
 #include "op.h"
 #include "reduce.h"
@@ -65,6 +66,7 @@ struct Update {
   bool nesterov;
 
   TRTACT_HD void operator()(uint32_t i) const {
+    if (norm && !(fabsf(norm[0]) <= FLT_MAX)) return; // infinite or NaN
     uint32_t low = 0, high = count; // the last segment that begins at i or before
     while (high - low > 1) {
       const uint32_t middle = (low + high) / 2;

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -207,6 +209,26 @@ func testGradientNorm(t *testing.T, d *Device) {
 	if out[0] == out[0] || out[1] == out[1] {
 		t.Errorf("a gradient with NaN: %v", out)
 	}
+}
+
+// TestOptimizersLeave: a gradient that is not finite changes nothing.
+func TestOptimizersLeave(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *Device) {
+		for _, c := range optimizerCases() {
+			for _, norm := range []float64{math.NaN(), math.Inf(1), 1} {
+				n, two := Tensor{Dims: []int{4}}, Tensor{Dims: []int{2}}
+				p := c.p
+				p.Segments = []Segment{{0, 4, 1, 0.01}}
+				states := map[OptimizerKind]int{SGD: 1, Momentum: 2, Adam: 3, AdamW: 3}[p.Kind]
+				before := all(states, func(int) []float32 { return []float32{1, 2, 3, 4} })
+				after := execute(t, d, OpDesc{Params: p, Inputs: []Tensor{n, two, two}, Outputs: all(states, func(int) Tensor { return n })},
+					[][]float32{{1, float32(norm), 1, 1}, {optimizerRate, 1}, {float32(norm), 1}}, all(states, func(i int) []float32 { return slices.Clone(before[i]) }))
+				if kept := reflect.DeepEqual(after, before); kept != (norm != 1) {
+					t.Errorf("%s, a gradient of norm %v: %v", c.name, norm, after)
+				}
+			}
+		}
+	})
 }
 
 // TestSumAccumulates: y += x1 + x2 in place, padding lanes stay zero.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,5 +109,18 @@ func TestDistance(t *testing.T) {
 	}
 	if d := distance(t, dir, model, filepath.Join(dir, "int8.onnx"), data); d < 1e-3 || d > 0.5 {
 		t.Errorf("the quantised model is %v from the float model", d)
+	}
+}
+
+// TestChecksWithoutGPU: each set of GPU checks says in a line why it is left out.
+func TestChecksWithoutGPU(t *testing.T) {
+	if run(t, refusalLimit, t.TempDir(), "--quiet", "gpu").code == 0 {
+		t.Skip("skipped: there is a GPU")
+	}
+	for _, what := range []string{"test", "sanitize", "bench"} {
+		out, err := exec.Command(filepath.Join(testenv.Root(), "scripts", "gpu.sh"), what).CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), what+"-gpu: skipped: ") || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("%s: %v, %q", what, err, out)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"trtact/internal/compute"
@@ -122,39 +123,28 @@ func (tr *Trainer) share(ctx context.Context, c *Context, k, images int, feed fu
 	return sums, nil
 }
 
-// update brings the gradients of all images together and changes the parameters.
+// update brings the gradients of all images together and changes the parameters, which
+// the device leaves as they are where the gradient is not finite.
 func (tr *Trainer) update(images int, rate float64, r *StepResult) error {
+	for _, l := range r.Losses {
+		if math.IsNaN(l) || math.IsInf(l, 0) {
+			return ErrNotFinite
+		}
+	}
 	u, err := tr.updateFor(images)
 	if err != nil {
 		return err
 	}
-	if u.gather != nil {
+	if err := tr.n.derived.Upload(tr.t.control.offset, []float32{float32(rate), float32(tr.updates + 1)}); err != nil {
+		return err
+	}
+	if p := tr.o.Peers; p != nil {
 		if err := tr.run(u.gather); err != nil {
 			return err
 		}
-	}
-	if p := tr.o.Peers; p != nil {
 		if err := p.SumBuffer(tr.contexts[0].gradients, 0, tr.t.parameterBytes/4); err != nil {
 			return err
 		}
-	}
-	if err := tr.run(u.after); err != nil {
-		return err
-	}
-	var norm [2]float32
-	if err := tr.n.derived.Download(tr.t.norm.offset, norm[:]); err != nil {
-		return err
-	}
-	r.Norm = float64(norm[0])
-	total := r.Norm
-	for _, l := range r.Losses {
-		total += l
-	}
-	if math.IsNaN(total) || math.IsInf(total, 0) {
-		return ErrNotFinite
-	}
-	if err := tr.n.derived.Upload(tr.t.control.offset, []float32{float32(rate), float32(tr.updates + 1)}); err != nil {
-		return err
 	}
 	change := u.change
 	if tr.scalesFrozen {
@@ -162,6 +152,14 @@ func (tr *Trainer) update(images int, rate float64, r *StepResult) error {
 	}
 	if err := tr.run(change); err != nil {
 		return err
+	}
+	var norm [2]float32
+	if err := tr.n.derived.Download(tr.t.norm.offset, norm[:]); err != nil {
+		return err
+	}
+	r.Norm = float64(norm[0])
+	if math.IsNaN(r.Norm) || math.IsInf(r.Norm, 0) {
+		return ErrNotFinite
 	}
 	tr.updates++
 	return nil
@@ -173,15 +171,15 @@ func (tr *Trainer) run(p *compute.Program) error {
 	return tr.thread.do(func() error { return p.Run(0, p.Len()) })
 }
 
-// updatePrograms is what follows a number of images.
+// updatePrograms is what follows a number of images: gradients of all contexts into
+// one, back through the weights' quantisers, the norm, and the parameters.
 type updatePrograms struct {
-	gather                *compute.Program // gradients of all contexts; nil where there is one
-	after                 *compute.Program // back through the weights' quantisers, and the norm
-	change, changeWeights *compute.Program // of the parameters; with frozen scales
+	gather                *compute.Program // only where peers come between it and the rest
+	change, changeWeights *compute.Program // the latter with frozen scales
 }
 
 func (u *updatePrograms) close() {
-	for _, p := range []*compute.Program{u.gather, u.after, u.change, u.changeWeights} {
+	for _, p := range []*compute.Program{u.gather, u.change, u.changeWeights} {
 		if p != nil {
 			p.Close()
 		}
@@ -192,57 +190,66 @@ func (tr *Trainer) updateFor(images int) (*updatePrograms, error) {
 	if u := tr.perImages[images]; u != nil {
 		return u, nil
 	}
-	t, c := tr.t, tr.contexts[0]
-	vector := func(at compute.Address) operand {
-		return operand{compute.Tensor{Dims: []int{t.parameterBytes / 4}}, at}
-	}
-	small := func(x *tensor) operand { return operand{x.desc, c.address(x)} }
-	gradients := vector(compute.Address{Buffer: c.gradients})
 	u := &updatePrograms{}
-	if len(tr.contexts) > 1 {
-		var others []operand
-		for _, other := range tr.contexts[1:] {
-			others = append(others, vector(compute.Address{Buffer: other.gradients}))
-		}
-		s, err := tr.step(compute.Sum{Accumulate: true}, others, gradients)
-		if err != nil {
-			return nil, err
-		}
-		if u.gather, err = tr.program([]compute.Step{s}); err != nil {
-			return nil, err
-		}
-	}
-	var after []compute.Step
-	for _, s := range t.after {
-		after = append(after, c.step(s))
-	}
-	s, err := tr.step(compute.GradientNorm{Scale: 1 / float32(images), MaxNorm: tr.o.MaxNorm}, []operand{gradients}, small(t.norm))
-	if err == nil {
-		u.after, err = tr.program(append(after, s))
-	}
-	if err != nil {
+	if err := tr.planUpdate(images, u); err != nil {
 		u.close()
 		return nil, err
 	}
-	changed := []operand{vector(compute.Address{Buffer: tr.n.parameters})}
+	tr.perImages[images] = u
+	return u, nil
+}
+
+func (tr *Trainer) planUpdate(images int, u *updatePrograms) error {
+	t, c := tr.t, tr.contexts[0]
+	vector := func(b *compute.Buffer) operand {
+		return operand{compute.Tensor{Dims: []int{t.parameterBytes / 4}}, compute.Address{Buffer: b}}
+	}
+	small := func(x *tensor) operand { return operand{x.desc, c.address(x)} }
+	gradients := vector(c.gradients)
+	var steps []compute.Step
+	if len(tr.contexts) > 1 {
+		var others []operand
+		for _, other := range tr.contexts[1:] {
+			others = append(others, vector(other.gradients))
+		}
+		s, err := tr.step(compute.Sum{Accumulate: true}, others, gradients)
+		if err != nil {
+			return err
+		}
+		steps = append(steps, s)
+	}
+	if tr.o.Peers != nil {
+		var err error
+		if u.gather, err = tr.program(steps); err != nil {
+			return err
+		}
+		steps = nil
+	}
+	for _, s := range t.after {
+		steps = append(steps, c.step(s))
+	}
+	s, err := tr.step(compute.GradientNorm{Scale: 1 / float32(images), MaxNorm: tr.o.MaxNorm}, []operand{gradients}, small(t.norm))
+	if err != nil {
+		return err
+	}
+	steps = append(steps, s)
+	changed := []operand{vector(tr.n.parameters)}
 	for _, m := range tr.moments {
-		changed = append(changed, vector(compute.Address{Buffer: m}))
+		changed = append(changed, vector(m))
 	}
 	for _, to := range []struct {
 		frozen  bool
 		program **compute.Program
 	}{{false, &u.change}, {true, &u.changeWeights}} {
 		s, err := tr.step(t.optimizer(to.frozen), []operand{gradients, small(t.control), small(t.norm)}, changed...)
-		if err == nil {
-			*to.program, err = tr.program([]compute.Step{s})
-		}
 		if err != nil {
-			u.close()
-			return nil, err
+			return err
+		}
+		if *to.program, err = tr.program(append(slices.Clip(steps), s)); err != nil {
+			return err
 		}
 	}
-	tr.perImages[images] = u
-	return u, nil
+	return nil
 }
 
 // operand is a tensor with its place.

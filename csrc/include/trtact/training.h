@@ -111,7 +111,8 @@ enum {
   TRTACT_OP_GRADIENT_NORM,
   /* g [n], control [2] [, norm [2]] -> w [n] [, first [n] [, second [n]]], all in
    * place; control is {learning rate, number of the step from 1}, norm the output
-   * of GRADIENT_NORM. Momentum has first, Adam and AdamW have both.
+   * of GRADIENT_NORM: where it is not finite, nothing changes. Momentum has first,
+   * Adam and AdamW have both.
    * params: trtact_optimize. */
   TRTACT_OP_OPTIMIZE,
 };

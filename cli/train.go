@@ -26,6 +26,7 @@ func trainingFlags() []urfave.Flag {
 		&urfave.StringFlag{Name: "optimizer", Category: flagsTraining, Usage: "`NAME` of the optimiser: SGD, Momentum, Adam, AdamW (default: " + t.Optimizer.Type + ")"},
 		&urfave.IntFlag{Name: "batch-size", Category: flagsTraining, Usage: fmt.Sprintf("pictures in a batch: `N` (default: %d)", best.Global.BatchSize)},
 		&urfave.IntFlag{Name: "accumulate", Category: flagsTraining, Usage: "batches in a step: `N`; costs no memory (default: 1)"},
+		&urfave.StringFlag{Name: "train-precision", Category: flagsTraining, Usage: "`NAME` of what a GPU may round factors of products to: " + strings.Join(config.Precisions(), ", ") + " (default: " + t.Precision + ")"},
 		&urfave.IntFlag{Name: "eval-iter", Category: flagsTraining, Usage: fmt.Sprintf("measure every `N` steps, keep the best (default: %d)", t.EvalIter)},
 		&urfave.IntFlag{Name: "patience", Category: flagsTraining, Usage: "end after `N` measurements without a better one (default: never)"},
 		&urfave.StringFlag{Name: "loss", Category: flagsTraining, Usage: "`NAME` of the loss at the nodes: l1, l2, soft_label, cosine, channel_kl (default: " + best.Distillation.Loss[0] + ")"},
@@ -79,6 +80,7 @@ func applyTraining(c *urfave.Context, cfg *config.Config) error {
 		set     func(string)
 	}{
 		{"optimizer", []string{"SGD", "Momentum", "Adam", "AdamW"}, func(v string) { cfg.Train.Optimizer.Type = v }},
+		{"train-precision", config.Precisions(), func(v string) { cfg.Train.Precision = v }},
 		{"loss", []string{"l1", "l2", "soft_label", "cosine", "channel_kl"}, func(v string) { cfg.Distillation.Loss = []string{v} }},
 		{"quantizer", []string{"lsq", "pact", "moving_average_abs_max", "range_abs_max", "abs_max", "fixed"}, func(v string) { setQuantizer(&cfg.Quantization, v) }},
 	} {

@@ -77,6 +77,12 @@ func FromConfig(c *config.Config) (Options, error) {
 		return o, fault.Usage(fmt.Errorf("optimiser %q; there are SGD, Momentum, Adam and AdamW", a.Type))
 	}
 	o.WeightDecay = t.WeightDecay
+	switch t.Precision {
+	case config.PrecisionTF32:
+		o.Math = compute.TF32
+	case config.PrecisionBF16:
+		o.Math = compute.BF16
+	}
 	switch t.GradClip.Type {
 	case "":
 	case "ClipGradByGlobalNorm":

@@ -82,6 +82,8 @@ type Options struct {
 	Patience        int     // measurements without a better one after which the run ends; 0: none
 	HeldOut         int     // samples set aside to judge by their loss
 
+	Math compute.Math // of the student on a GPU; the teacher's is FP32
+
 	// What follows changes a run's speed and memory. Workers, and in the last bits Threads,
 	// also change its result: a step adds up its images in groups.
 	CacheBytes int64 // of kept teacher outputs; 0: the default, negative: none

@@ -115,6 +115,7 @@ int32_t op_create(trtact_device* d, const trtact_op_desc* raw, int32_t, trtact_o
     if (!make) fail("the CUDA backend has no operator number " + std::to_string(raw->kind));
     for (int32_t i = 0; i < raw->n_inputs; i++) check_size(raw->inputs[i]);
     for (int32_t i = 0; i < raw->n_outputs; i++) check_size(raw->outputs[i]);
+    d->device.require_math(raw->math);
     d->device.enter();
     auto op = std::make_unique<trtact_op>();
     op->device = &d->device;

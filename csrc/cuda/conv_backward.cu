@@ -43,8 +43,8 @@ class BackwardData : public Op {
  public:
   BackwardData(const Desc& d, bool transposed)
       : p_(d.params<trtact_conv>()), transposed_(transposed), scaling_(p_, d.in(1), transposed), w_(d, 1),
-        convolution_(p_, transposed ? d.in(0) : d.out(0), d.in(1), transposed ? d.out(0) : d.in(0), transposed,
-                     !transposed, false, d.device) {
+        convolution_(d, p_, transposed ? d.in(0) : d.out(0), d.in(1), transposed ? d.out(0) : d.in(0),
+                     transposed ? Convolution::kForward : Convolution::kData) {
     if (p_.has_scale) {
       require(elements(d.in(2)) == d.in(0).dims[1], "convolution: one scale per channel");
       scale_ = Input(d, 2);
@@ -92,8 +92,8 @@ class BackwardWeights : public Op {
  public:
   BackwardWeights(const Desc& d, bool transposed)
       : p_(d.params<trtact_conv>()), transposed_(transposed), dy_(d.in(1)), scaling_(p_, d.out(0), transposed),
-        convolution_(p_, transposed ? d.in(1) : d.in(0), d.out(0), transposed ? d.in(0) : d.in(1), false, false, true,
-                     d.device) {
+        convolution_(d, p_, transposed ? d.in(1) : d.in(0), d.out(0), transposed ? d.in(0) : d.in(1),
+                     Convolution::kWeights) {
     if (p_.has_scale) {
       require(elements(d.in(2)) == dy_.c, "convolution: one scale per channel");
       scale_ = Input(d, 2);
@@ -106,7 +106,7 @@ class BackwardWeights : public Op {
   void run(const Args& args) const override {
     const float *x = args.in[0], *dy = args.in[1];
     float* dw = args.out[0];
-    convolution_.filter(args.lane, transposed_ ? dy : x, transposed_ ? x : dy, dw, args.workspace);
+    convolution_.weights(args.lane, transposed_ ? dy : x, transposed_ ? x : dy, dw, args.workspace);
     if (p_.has_scale) scaling_.run(args, dw, scale_.of(args), dw);
     if (p_.has_bias)
       reduce_planes<AddTwo>(TRTACT_PLACE(bias_gradient), args.lane.stream, dy_.c, dy_.n * dy_.space, args.workspace,

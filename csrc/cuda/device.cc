@@ -1,6 +1,6 @@
 #include "device.h"
 
-#include <cstdlib>
+#include "trtact/compute.h"
 
 namespace trtact::cuda {
 namespace {
@@ -92,13 +92,18 @@ Device::Device(int index) : index_(index) {
   enter();
   cudaDeviceProp p;
   TRTACT_CUDA(cudaGetDeviceProperties(&p, index));
-  name_ = std::string(p.name) + ", sm_" + std::to_string(p.major) + std::to_string(p.minor);
-  if (p.major * 10 + p.minor < 75) fail(name_ + " is older than sm_75, the oldest that this backend has kernels for");
-  const char* tf32 = std::getenv("TRTACT_CUDA_TF32");
-  tf32_ = tf32 && std::strcmp(tf32, "1") == 0;
+  capability_ = p.major * 10 + p.minor;
+  name_ = std::string(p.name) + ", sm_" + std::to_string(capability_);
+  if (capability_ < 75) fail(name_ + " is older than sm_75, the oldest that this backend has kernels for");
   cudnn();
   cublas();
   free_.push_back(std::make_unique<Lane>());
+}
+
+void Device::require_math(int32_t math) const {
+  if (math < TRTACT_MATH_FP32 || math > TRTACT_MATH_BF16) fail("no precision of products has number " + std::to_string(math));
+  if (math != TRTACT_MATH_FP32 && capability_ < 80)
+    fail(name_ + " multiplies no TF32 and no BF16, which sm_80 (A100, RTX 30) and newer do: fp32 is its precision");
 }
 
 std::unique_ptr<Lane> Device::take() {

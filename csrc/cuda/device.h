@@ -45,9 +45,8 @@ class Device {
   // "NVIDIA T4, sm_75"
   const std::string& name() const { return name_; }
   Graphs& graphs() { return graphs_; }
-  // Whether products of floats may be made in TF32 (TRTACT_CUDA_TF32=1), in which 13
-  // bits of each operand are left out; sums and weights stay in single precision.
-  bool tf32() const { return tf32_; }
+  // Refuses TRTACT_MATH_... that this GPU has no instructions for.
+  void require_math(int32_t math) const;
 
   class Lease {
    public:
@@ -68,7 +67,7 @@ class Device {
 
   int index_;
   std::string name_;
-  bool tf32_ = false;
+  int capability_ = 0; // 75 for sm_75
   std::mutex mutex_;
   std::vector<std::unique_ptr<Lane>> free_;
   Graphs graphs_;

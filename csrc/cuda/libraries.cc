@@ -67,8 +67,7 @@ Blas open_blas() {
   find(h, "cublasDestroy_v2", &b.destroy);
   find(h, "cublasSetStream_v2", &b.set_stream);
   find(h, "cublasSetWorkspace_v2", &b.set_workspace);
-  find(h, "cublasSetMathMode", &b.set_math);
-  find(h, "cublasSgemmStridedBatched", &b.sgemm_strided_batched);
+  find(h, "cublasGemmStridedBatchedEx", &b.gemm_strided_batched);
   return b;
 }
 

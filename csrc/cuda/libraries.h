@@ -16,8 +16,8 @@ using cudnnFilterDescriptor_t = struct cudnnFilterStruct*;
 using cudnnConvolutionDescriptor_t = struct cudnnConvolutionStruct*;
 using cublasHandle_t = struct cublasContext*;
 
-enum { CUDNN_DATA_FLOAT = 0, CUDNN_TENSOR_NCHW = 0, CUDNN_CROSS_CORRELATION = 1 };
-// Tensor cores by TF32 where the library likes, or plain float32.
+enum { CUDNN_DATA_FLOAT = 0, CUDNN_DATA_BFLOAT16 = 9, CUDNN_TENSOR_NCHW = 0, CUDNN_CROSS_CORRELATION = 1 };
+// Factors may be rounded to TF32, or not.
 enum { CUDNN_DEFAULT_MATH = 0, CUDNN_FMA_MATH = 3 };
 // Algorithms that sum products in float32 in a fixed order: no transforms, no atomics.
 enum { CUDNN_FWD_IMPLICIT_GEMM = 0, CUDNN_FWD_IMPLICIT_PRECOMP_GEMM = 1 };
@@ -60,7 +60,9 @@ struct Dnn {
 };
 
 enum { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
-enum { CUBLAS_DEFAULT_MATH = 0, CUBLAS_TF32_TENSOR_OP_MATH = 3 };
+enum { CUDA_R_32F = 0, CUBLAS_GEMM_DEFAULT = -1 };
+// Sums in float32; FAST: factors are rounded to TF32 or BF16.
+enum { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_32F_FAST_16BF = 75, CUBLAS_COMPUTE_32F_FAST_TF32 = 77 };
 
 struct Blas {
   std::string version; // "12.4"
@@ -68,12 +70,11 @@ struct Blas {
   int (*destroy)(cublasHandle_t);
   int (*set_stream)(cublasHandle_t, cudaStream_t);
   int (*set_workspace)(cublasHandle_t, void*, size_t);
-  int (*set_math)(cublasHandle_t, int);
   // Column-major.
-  int (*sgemm_strided_batched)(cublasHandle_t, int trans_a, int trans_b, int m, int n, int k, const float* alpha,
-                               const float* a, int lda, long long stride_a, const float* b, int ldb,
-                               long long stride_b, const float* beta, float* c, int ldc, long long stride_c,
-                               int batch);
+  int (*gemm_strided_batched)(cublasHandle_t, int trans_a, int trans_b, int m, int n, int k, const void* alpha,
+                              const void* a, int type_a, int lda, long long stride_a, const void* b, int type_b,
+                              int ldb, long long stride_b, const void* beta, void* c, int type_c, int ldc,
+                              long long stride_c, int batch, int compute_type, int algorithm);
 };
 
 // Opened by the first call; an exception says what is missing.

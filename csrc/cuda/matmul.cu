@@ -11,7 +11,7 @@ constexpr size_t kWorkspace = 4 << 20;
 
 class MatMul : public Op {
  public:
-  explicit MatMul(const Desc& d) : p_(d.params<trtact_matmul>()), tf32_(d.device.tf32()), a_(d, 0), b_(d, 1) {
+  explicit MatMul(const Desc& d) : p_(d.params<trtact_matmul>()), compute_type_(compute_type(d.raw.math)), a_(d, 0), b_(d, 1) {
     const auto &a = d.in(0), &b = d.in(1), &y = d.out(0);
     require(y.rank >= 2, "matmul: the result must have at least two dimensions");
     require(a.rank >= 2 && a.rank <= y.rank && b.rank >= 2 && b.rank <= y.rank, "matmul: an operand has a wrong rank");
@@ -38,7 +38,6 @@ class MatMul : public Op {
     const float *a = a_.of(args), *b = b_.of(args);
     cublasHandle_t h = args.lane.blas();
     check_blas(cublas().set_workspace(h, args.workspace, kWorkspace), "cublasSetWorkspace");
-    check_blas(cublas().set_math(h, tf32_ ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
     const int last = static_cast<int>(batches_.dims.size()) - 1;
     int64_t outer = 1;
     for (int i = 0; i < last; i++) outer *= batches_.dims[i];
@@ -52,18 +51,26 @@ class MatMul : public Op {
         rest /= batches_.dims[i];
       }
       // Row-major y = a b is column-major y' = b' a'.
-      check_blas(cublas().sgemm_strided_batched(
+      check_blas(cublas().gemm_strided_batched(
                      h, p_.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, p_.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k,
-                     &one, b + at_b * k_ * n_, p_.transpose_b ? k : n, batches_.b[last] * k_ * n_, a + at_a * m_ * k_,
-                     p_.transpose_a ? m : k, batches_.a[last] * m_ * k_, &zero,
-                     args.out[0] + r * batches_.dims[last] * m_ * n_, n, m_ * n_, static_cast<int>(batches_.dims[last])),
-                 "cublasSgemmStridedBatched");
+                     &one, b + at_b * k_ * n_, CUDA_R_32F, p_.transpose_b ? k : n, batches_.b[last] * k_ * n_,
+                     a + at_a * m_ * k_, CUDA_R_32F, p_.transpose_a ? m : k, batches_.a[last] * m_ * k_, &zero,
+                     args.out[0] + r * batches_.dims[last] * m_ * n_, CUDA_R_32F, n, m_ * n_,
+                     static_cast<int>(batches_.dims[last]), compute_type_, CUBLAS_GEMM_DEFAULT),
+                 "cublasGemmStridedBatchedEx");
     }
     finish_rows(args.lane.stream, rows_, n_, args.out[0],
                 {p_.has_scale ? scale_.of(args) : nullptr, p_.has_bias ? bias_.of(args) : nullptr, p_.act, 0});
   }
 
  private:
+  static int compute_type(int32_t math) {
+    switch (math) {
+      case TRTACT_MATH_TF32: return CUBLAS_COMPUTE_32F_FAST_TF32;
+      case TRTACT_MATH_BF16: return CUBLAS_COMPUTE_32F_FAST_16BF;
+    }
+    return CUBLAS_COMPUTE_32F;
+  }
   // All dimensions but the matrix's.
   static trtact_tensor leading(trtact_tensor t) {
     t.rank -= 2;
@@ -71,7 +78,7 @@ class MatMul : public Op {
   }
 
   trtact_matmul p_;
-  bool tf32_;
+  int compute_type_;
   Input a_, b_, bias_, scale_;
   Loops batches_;
   int64_t m_ = 0, n_ = 0, k_ = 0, rows_ = 0;

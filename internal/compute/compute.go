@@ -258,5 +258,16 @@ type OpDesc struct {
 	// Constants[i], when present and not nil, is the row-major value of input i,
 	// which is packed once and for all.
 	Constants [][]float32
+	Math      Math
 	Threads   int // that one run of the operator may use
 }
+
+// Math is what the factors of convolutions and matrix products may be rounded to
+// on a GPU; sums are of single precision. csrc/include/trtact/compute.h has more.
+type Math int32
+
+const (
+	FP32 Math = iota
+	TF32      // 10 bits behind the point; sm_80 and newer
+	BF16      // 7 bits; sm_80 and newer
+)

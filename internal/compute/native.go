@@ -266,7 +266,7 @@ func (d *Device) NewOp(desc OpDesc) (*Op, error) {
 	var m arena
 	defer m.free()
 	c := (*C.trtact_op_desc)(m.alloc(C.sizeof_trtact_op_desc))
-	c.kind = C.int32_t(desc.Params.opKind())
+	c.kind, c.math = C.int32_t(desc.Params.opKind()), C.int32_t(desc.Math)
 	var err error
 	if c.inputs, err = tensorList(&m, desc.Inputs); err != nil {
 		return nil, err

@@ -125,6 +125,7 @@ type Train struct {
 	WeightDecay    float64
 	GradClip       GradClip
 	Accumulate     int
+	Precision      string // PrecisionFP32, PrecisionTF32 or PrecisionBF16
 	EvalIter       int
 	LoggingIter    int
 	CheckpointIter int
@@ -135,6 +136,16 @@ type Train struct {
 	FreezeScales   float64 // last share of the run with fixed scales
 	Mirror         bool    // train on mirror images too
 }
+
+// What the factors of products may be rounded to in training.
+const (
+	PrecisionFP32 = "fp32"
+	PrecisionTF32 = "tf32"
+	PrecisionBF16 = "bf16"
+)
+
+// Precisions are all of them.
+func Precisions() []string { return []string{PrecisionFP32, PrecisionTF32, PrecisionBF16} }
 
 // Schedule is the learning rate over the iterations.
 type Schedule struct {
@@ -215,7 +226,7 @@ func Default() *Config {
 			TrainIter:    defaultTrainIter,
 			LearningRate: Schedule{Type: ScheduleConstant, LearningRate: 1e-5},
 			Optimizer:    Optimizer{Type: "SGD", Momentum: 0.9, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8},
-			Accumulate:   1, EvalIter: 1000, LoggingIter: 10, CheckpointIter: 200,
+			Precision:    PrecisionFP32, Accumulate: 1, EvalIter: 1000, LoggingIter: 10, CheckpointIter: 200,
 			Tolerance: 0.05, FreezeScales: 0.1,
 		},
 		Deploy: Deploy{Engine: true, Batch: 1, Backend: "auto", INT8: true, ONNXWeights: "float"},

@@ -84,6 +84,7 @@ TrainConfig:
     weight_decay: 0.4
     grad_clip: {type: ClipGradByValue, min: -5, max: 6}
   accumulate: 7
+  precision: bf16
   eval_iter: 8
   logging_iter: 9
   checkpoint_iter: 10
@@ -124,7 +125,7 @@ func TestEveryKey(t *testing.T) {
 			WeightTypes: []string{"abs_max", "channel_wise_abs_max"}, HistPercent: []float64{0.1, 0.2}, BatchNum: []int{3, 4}, MaxQuantCount: 5},
 		Train: Train{TrainIter: 1000, Epochs: 2, LearningRate: Schedule{Type: ScheduleCosine, LearningRate: 3, TMax: 4, EtaMin: 0.5},
 			Warmup: 6, Optimizer: Optimizer{Type: "AdamW", Momentum: 0.9, Beta1: 0.1, Beta2: 0.2, Epsilon: 0.3}, WeightDecay: 0.4,
-			GradClip: GradClip{Type: "ClipGradByValue", Min: -5, Max: 6}, Accumulate: 7, EvalIter: 8, LoggingIter: 9, CheckpointIter: 10,
+			GradClip: GradClip{Type: "ClipGradByValue", Min: -5, Max: 6}, Accumulate: 7, Precision: PrecisionBF16, EvalIter: 8, LoggingIter: 9, CheckpointIter: 10,
 			OriginMetric: 11, Tolerance: 12, TargetMetric: 13, Patience: 14, FreezeScales: 0.15, Mirror: true},
 		Deploy: Deploy{Shape: Size{1, 2}, Batch: 3, Backend: "rtx", Targets: []string{"sm_120"}, FP16: true, ONNXWeights: "int8", FloatEngine: true},
 	}

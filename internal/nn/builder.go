@@ -365,7 +365,7 @@ func (b *builder) emit(p compute.Params, in []*tensor, out ...*tensor) error {
 // newStep makes an operator with its tensors. Constant inputs are handed to the
 // operator itself where it can pack them, else they are kept in device memory.
 func (b *builder) newStep(p compute.Params, threads int, in, out []*tensor) (step, error) {
-	desc := compute.OpDesc{Params: p, Threads: threads}
+	desc := compute.OpDesc{Params: p, Math: b.o.Math, Threads: threads}
 	s := step{node: b.nodeName(), source: b.node, what: fmt.Sprintf("%T", p)[len("compute."):], params: p, args: in, out: out}
 	packs := packsConstants(p)
 	_, binary := p.(compute.Binary) // takes a constant on either side

@@ -44,6 +44,8 @@ type Options struct {
 	// Workers is how many contexts ForEach runs side by side; 0 is one for each
 	// core that Threads leaves.
 	Workers int
+	// Math of convolutions and matrix products on a GPU.
+	Math compute.Math
 	// Plain makes what can be read row-major on the device, which is faster than
 	// when it is read.
 	Plain bool

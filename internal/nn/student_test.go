@@ -268,4 +268,41 @@ func testQuantisersInTraining(t *testing.T, device testDevice) {
 			}
 		}
 	}
+
+	// Layers of whole numbers are exact in any precision, so the loss is; gradients are
+	// off by a rounding of each factor.
+	for _, precision := range []compute.Math{compute.TF32, compute.BF16} {
+		tr, err := NewTrainer(c.model, d, TrainOptions{Workers: 1, Math: precision, Losses: []LossNode{{Tensor: "z", Kind: compute.LossL2, Weight: 1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		r, err := tr.Step(context.Background(), 1, 0, func(_ int, in *Feed) error {
+			if err := in.SetInput("x", c.feed["x"].Floats()); err != nil {
+				return err
+			}
+			return in.SetTarget(0, target)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(r.Losses[0]-g.loss) > 2e-5*g.loss {
+			t.Errorf("math %d: the loss is %.7g, not %.7g", precision, r.Losses[0], g.loss)
+		}
+		for name, want := range map[string][]float64{"w0": g.w0, "w1": g.w1} {
+			got, err := tr.Gradient(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			off, all := 0.0, 0.0
+			for i, w := range want {
+				off += (float64(got[i]) - w) * (float64(got[i]) - w)
+				all += w * w
+			}
+			off = math.Sqrt(off / all)
+			if used := off > 2e-5; used != (d.Name() == "cuda") || off > 0.01 {
+				t.Errorf("math %d: the gradient of %s is off by %.2g", precision, name, off)
+			}
+		}
+	}
 }

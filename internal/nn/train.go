@@ -58,6 +58,7 @@ type TrainOptions struct {
 	// Threads that one image uses, and Workers, images side by side; as in Options.
 	Threads, Workers int
 	MaxBytes         int
+	Math             compute.Math // as in Options
 	// Peers are the other processes that train the same student, each with its share of
 	// a step's images; nil: there are none.
 	Peers Peers
@@ -113,7 +114,7 @@ func newTrainer(student *onnx.Model, d *compute.Device, t *training) (*Trainer, 
 	if err := m.Graph.Extract(names); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	n, err := compile(m, d, Options{Threads: o.Threads, Workers: o.Workers, MaxBytes: o.MaxBytes}, t)
+	n, err := compile(m, d, Options{Threads: o.Threads, Workers: o.Workers, MaxBytes: o.MaxBytes, Math: o.Math}, t)
 	if err != nil {
 		return nil, err
 	}

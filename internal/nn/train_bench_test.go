@@ -70,9 +70,10 @@ func studentOf(t testing.TB, m *onnx.Model) *onnx.Model {
 // BenchmarkStep is a step of YOLOv5n's distillation as scripts/bench/train_torch.py
 // makes it: teacher, student with quantised activations and weights, mean squared
 // errors at the three heads, SGD. Pictures differ from step to step. The figure to
-// look at is the median, ms/step. TRTACT_TEST_DEVICE=cuda makes it on a GPU.
+// look at is the median, ms/step. TRTACT_TEST_DEVICE=cuda makes it on a GPU, in
+// TRTACT_TEST_PRECISION.
 func BenchmarkStep(b *testing.B) {
-	for _, c := range []struct{ size, batch int }{{320, 4}, {640, 1}, {640, 4}} {
+	for _, c := range []struct{ size, batch int }{{320, 4}, {640, 1}, {640, 4}, {640, 16}} {
 		b.Run(fmt.Sprintf("%d/batch=%d", c.size, c.batch), func(b *testing.B) {
 			d, threads := openCPU(b), runtime.GOMAXPROCS(0)
 			if os.Getenv("TRTACT_TEST_DEVICE") == "cuda" {
@@ -85,6 +86,7 @@ func BenchmarkStep(b *testing.B) {
 			}
 			m, heads := cutToHeads(b, "yolov5n", c.size)
 			o := TrainOptions{Quantizer: FixedScales, Optimizer: compute.Optimize{Kind: compute.SGD}, Workers: min(threads, c.batch)}
+			o.Math = map[string]compute.Math{"tf32": compute.TF32, "bf16": compute.BF16}[os.Getenv("TRTACT_TEST_PRECISION")]
 			o.Threads = threads / o.Workers
 			for _, h := range heads {
 				o.Losses = append(o.Losses, LossNode{Tensor: h, Kind: compute.LossL2, Weight: 1})

@@ -97,12 +97,16 @@ def training(threads, rounds, device):
               "-o", quantised, "--quiet"])
     measured(["go", "test", "-c", "-o", ours, "./internal/nn"], cwd=ROOT)
     rows = []
-    for size, batch in (320, 4), (640, 1), (640, 4):
-        what = f"step at {size}, batch {batch}"
+    cases = [(320, 4, "fp32"), (640, 1, "fp32"), (640, 4, "fp32")]
+    if device == "cuda":
+        cases = [(size, batch, p) for p in ("fp32", "tf32", "bf16") for size, batch in ((320, 4), (640, 4), (640, 16))]
+    for size, batch, precision in cases:
+        what = f"step at {size}, batch {batch}" + (f", {precision}" if device == "cuda" else "")
+        os.environ["TRTACT_TEST_PRECISION"] = precision  # read by BenchmarkStep
 
         def peer(form):
             _, memory, out = measured([torch, ROOT / "scripts" / "bench" / "train_torch.py", model, quantised, "--size", size,
-                                       "--batch", batch, "--threads", threads, "--form", form, "--device", device])
+                                       "--batch", batch, "--threads", threads, "--form", form, "--device", device, "--precision", precision])
             return statistics.median(json.loads(out)) * 1000, memory
 
         mine, theirs = [], {"eager": [], "channels_last": []}

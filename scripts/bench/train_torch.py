@@ -1,6 +1,7 @@
 """The peer's side of `make bench` for training: steps of distillation in PyTorch.
 
     train_torch.py MODEL.onnx QDQ.onnx --size S --batch N --threads T [--form F] [--device cuda]
+        [--precision P]
 
 One step: the float model's heads without gradients, the student with
 torch.fake_quantize_* on activations and weights (absmax/127 per channel, anew in
@@ -31,7 +32,9 @@ def main():
     args.add_argument("--steps", type=int, default=5)
     args.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args.add_argument("--form", choices=("eager", "channels_last", "compiled", "compiled_channels_last"), default="eager")
+    args.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="of the student on a GPU")
     args = args.parse_args()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     heads = heads_of(args.model)
@@ -48,7 +51,8 @@ def main():
     def step():
         with torch.no_grad():
             targets = teacher(images)
-        loss = sum(F.mse_loss(y, t) for y, t in zip(student(images), targets))
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
+            loss = sum(F.mse_loss(y, t) for y, t in zip(student(images), targets))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "../../kernels/bf16.h"
+
 namespace trtact::cuda {
 
 struct cudnnContext {
@@ -12,13 +14,15 @@ struct cudnnContext {
 };
 struct cudnnTensorStruct {
   std::vector<int> size;
+  int type;
 };
 struct cudnnFilterStruct {
   std::vector<int> size;
+  int type;
 };
 struct cudnnConvolutionStruct {
   std::vector<int> pad, stride, dilation;
-  int groups = 1;
+  int groups = 1, math = CUDNN_DEFAULT_MATH;
 };
 struct cublasContext {
   cudaStream_t stream;
@@ -28,14 +32,30 @@ namespace {
 
 enum { kBadParameter = 3 };
 
+float to_bf16(float v) { return static_cast<float>(Bf16(v)); }
+
+// To 10 bits behind the point: BF16's rounding three bits further down.
+float to_tf32(float v) {
+  uint32_t u;
+  memcpy(&u, &v, sizeof u);
+  u = (u + 0xfff + (u >> 13 & 1)) & ~uint32_t{0x1fff};
+  memcpy(&v, &u, sizeof v);
+  return v;
+}
+
 // A convolution as three spatial dimensions.
 struct Shape {
+  bool bf16, tf32; // all tensors lie in BF16; factors are rounded to TF32
   int64_t n, c, o, groups;
   int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3];
 
   // False when the descriptors do not fit each other.
-  bool read(const std::vector<int>& x, const std::vector<int>& w, const std::vector<int>& y,
+  bool read(const cudnnTensorStruct& xd, const cudnnFilterStruct& wd, const cudnnTensorStruct& yd,
             const cudnnConvolutionStruct& conv) {
+    const auto &x = xd.size, &w = wd.size, &y = yd.size;
+    bf16 = xd.type == CUDNN_DATA_BFLOAT16;
+    tf32 = !bf16 && conv.math == CUDNN_DEFAULT_MATH;
+    if (wd.type != xd.type || yd.type != xd.type) return false;
     const int spatial = static_cast<int>(x.size()) - 2;
     if (spatial < 2 || spatial > 3 || w.size() != x.size() || y.size() != x.size() ||
         static_cast<int>(conv.pad.size()) != spatial)
@@ -57,6 +77,20 @@ struct Shape {
       if (out[k] != (in[k] + 2 * pad[k] - (kernel[k] - 1) * dilation[k] - 1) / stride[k] + 1) return false;
     }
     return true;
+  }
+  float factor(const void* from, int64_t i) const {
+    if (bf16) return static_cast<float>(static_cast<const Bf16*>(from)[i]);
+    const float v = static_cast<const float*>(from)[i];
+    return tf32 ? to_tf32(v) : v;
+  }
+  void store(const std::vector<double>& sum, void* to) const {
+    for (size_t i = 0; i < sum.size(); i++) {
+      const float v = static_cast<float>(sum[i]);
+      if (bf16)
+        static_cast<Bf16*>(to)[i] = Bf16(v);
+      else
+        static_cast<float*>(to)[i] = v;
+    }
   }
   int64_t in_plane() const { return in[0] * in[1] * in[2]; }
   int64_t out_plane() const { return out[0] * out[1] * out[2]; }
@@ -92,27 +126,22 @@ bool plain(const void* alpha, const void* beta) {
   return *static_cast<const float*>(alpha) == 1.0f && *static_cast<const float*>(beta) == 0.0f;
 }
 
-void store(const std::vector<double>& sum, float* to) {
-  for (size_t i = 0; i < sum.size(); i++) to[i] = static_cast<float>(sum[i]);
-}
-
 int forward(cudnnHandle_t h, const void* alpha, cudnnTensorDescriptor_t xd, const void* x, cudnnFilterDescriptor_t wd,
             const void* w, cudnnConvolutionDescriptor_t conv, int, void*, size_t, const void* beta,
             cudnnTensorDescriptor_t yd, void* y) {
   Shape s;
-  if (!plain(alpha, beta) || !s.read(xd->size, wd->size, yd->size, *conv)) return kBadParameter;
-  emulated::submit(h->stream, [=, x = static_cast<const float*>(x), w = static_cast<const float*>(w),
-                               y = static_cast<float*>(y)] {
+  if (!plain(alpha, beta) || !s.read(*xd, *wd, *yd, *conv)) return kBadParameter;
+  emulated::submit(h->stream, [=] {
     std::vector<double> sum(static_cast<size_t>(s.n * s.o * s.out_plane()), 0.0);
     s.pairs([&](int64_t i, int64_t c, int64_t o, int64_t j) {
-      const float* from = x + (i * s.c + c) * s.in_plane();
+      const int64_t from = (i * s.c + c) * s.in_plane();
       double* to = sum.data() + (i * s.o + o) * s.out_plane();
       for (int64_t k = 0; k < s.taps(); k++) {
-        const double v = w[(o * (s.c / s.groups) + j) * s.taps() + k];
-        s.join(k, [&](int64_t in, int64_t out) { to[out] += v * from[in]; });
+        const double v = s.factor(w, (o * (s.c / s.groups) + j) * s.taps() + k);
+        s.join(k, [&](int64_t in, int64_t out) { to[out] += v * s.factor(x, from + in); });
       }
     });
-    store(sum, y);
+    s.store(sum, y);
   });
   return 0;
 }
@@ -121,19 +150,18 @@ int data(cudnnHandle_t h, const void* alpha, cudnnFilterDescriptor_t wd, const v
          const void* dy, cudnnConvolutionDescriptor_t conv, int, void*, size_t, const void* beta,
          cudnnTensorDescriptor_t xd, void* dx) {
   Shape s;
-  if (!plain(alpha, beta) || !s.read(xd->size, wd->size, yd->size, *conv)) return kBadParameter;
-  emulated::submit(h->stream, [=, dy = static_cast<const float*>(dy), w = static_cast<const float*>(w),
-                               dx = static_cast<float*>(dx)] {
+  if (!plain(alpha, beta) || !s.read(*xd, *wd, *yd, *conv)) return kBadParameter;
+  emulated::submit(h->stream, [=] {
     std::vector<double> sum(static_cast<size_t>(s.n * s.c * s.in_plane()), 0.0);
     s.pairs([&](int64_t i, int64_t c, int64_t o, int64_t j) {
-      const float* from = dy + (i * s.o + o) * s.out_plane();
+      const int64_t from = (i * s.o + o) * s.out_plane();
       double* to = sum.data() + (i * s.c + c) * s.in_plane();
       for (int64_t k = 0; k < s.taps(); k++) {
-        const double v = w[(o * (s.c / s.groups) + j) * s.taps() + k];
-        s.join(k, [&](int64_t in, int64_t out) { to[in] += v * from[out]; });
+        const double v = s.factor(w, (o * (s.c / s.groups) + j) * s.taps() + k);
+        s.join(k, [&](int64_t in, int64_t out) { to[in] += v * s.factor(dy, from + out); });
       }
     });
-    store(sum, dx);
+    s.store(sum, dx);
   });
   return 0;
 }
@@ -142,39 +170,45 @@ int filter(cudnnHandle_t h, const void* alpha, cudnnTensorDescriptor_t xd, const
            const void* dy, cudnnConvolutionDescriptor_t conv, int, void*, size_t, const void* beta,
            cudnnFilterDescriptor_t wd, void* dw) {
   Shape s;
-  if (!plain(alpha, beta) || !s.read(xd->size, wd->size, yd->size, *conv)) return kBadParameter;
-  emulated::submit(h->stream, [=, dy = static_cast<const float*>(dy), x = static_cast<const float*>(x),
-                               dw = static_cast<float*>(dw)] {
+  if (!plain(alpha, beta) || !s.read(*xd, *wd, *yd, *conv)) return kBadParameter;
+  emulated::submit(h->stream, [=] {
     std::vector<double> sum(static_cast<size_t>(s.o * (s.c / s.groups) * s.taps()), 0.0);
     s.pairs([&](int64_t i, int64_t c, int64_t o, int64_t j) {
-      const float *from = x + (i * s.c + c) * s.in_plane(), *by = dy + (i * s.o + o) * s.out_plane();
+      const int64_t from = (i * s.c + c) * s.in_plane(), by = (i * s.o + o) * s.out_plane();
       for (int64_t k = 0; k < s.taps(); k++) {
         double part = 0;
-        s.join(k, [&](int64_t in, int64_t out) { part += static_cast<double>(from[in]) * by[out]; });
+        s.join(k, [&](int64_t in, int64_t out) { part += static_cast<double>(s.factor(x, from + in)) * s.factor(dy, by + out); });
         sum[static_cast<size_t>((o * (s.c / s.groups) + j) * s.taps() + k)] += part;
       }
     });
-    store(sum, dw);
+    s.store(sum, dw);
   });
   return 0;
 }
 
-int sgemm(cublasHandle_t h, int trans_a, int trans_b, int m, int n, int k, const float* alpha, const float* a, int lda,
-          long long stride_a, const float* b, int ldb, long long stride_b, const float* beta, float* c, int ldc,
-          long long stride_c, int batch) {
-  if (*alpha != 1.0f || *beta != 0.0f || m < 1 || n < 1 || k < 1 || lda < (trans_a ? k : m) ||
-      ldb < (trans_b ? n : k) || ldc < m)
+int gemm(cublasHandle_t h, int trans_a, int trans_b, int m, int n, int k, const void* alpha, const void* a, int type_a,
+         int lda, long long stride_a, const void* b, int type_b, int ldb, long long stride_b, const void* beta, void* c,
+         int type_c, int ldc, long long stride_c, int batch, int compute_type, int) {
+  if (!plain(alpha, beta) || type_a != CUDA_R_32F || type_b != CUDA_R_32F || type_c != CUDA_R_32F || m < 1 || n < 1 ||
+      k < 1 || lda < (trans_a ? k : m) || ldb < (trans_b ? n : k) || ldc < m)
     return 7; // CUBLAS_STATUS_INVALID_VALUE
   emulated::submit(h->stream, [=] {
+    const auto factor = [=](const float* from, int64_t i) -> double {
+      switch (compute_type) {
+        case CUBLAS_COMPUTE_32F_FAST_TF32: return to_tf32(from[i]);
+        case CUBLAS_COMPUTE_32F_FAST_16BF: return to_bf16(from[i]);
+      }
+      return from[i];
+    };
     for (int i = 0; i < batch; i++) {
-      const float *pa = a + i * stride_a, *pb = b + i * stride_b;
+      const float *pa = static_cast<const float*>(a) + i * stride_a, *pb = static_cast<const float*>(b) + i * stride_b;
       for (int col = 0; col < n; col++)
         for (int row = 0; row < m; row++) {
           double sum = 0;
           for (int j = 0; j < k; j++)
-            sum += static_cast<double>(trans_a ? pa[j + int64_t{row} * lda] : pa[row + int64_t{j} * lda]) *
-                   (trans_b ? pb[col + int64_t{j} * ldb] : pb[j + int64_t{col} * ldb]);
-          c[i * stride_c + row + int64_t{col} * ldc] = static_cast<float>(sum);
+            sum += factor(pa, trans_a ? j + int64_t{row} * lda : row + int64_t{j} * lda) *
+                   factor(pb, trans_b ? col + int64_t{j} * ldb : j + int64_t{col} * ldb);
+          static_cast<float*>(c)[i * stride_c + row + int64_t{col} * ldc] = static_cast<float>(sum);
         }
     }
   });
@@ -196,15 +230,17 @@ int data_workspace(cudnnHandle_t, cudnnFilterDescriptor_t, cudnnTensorDescriptor
 int filter_workspace(cudnnHandle_t, cudnnTensorDescriptor_t, cudnnTensorDescriptor_t, cudnnConvolutionDescriptor_t,
                      cudnnFilterDescriptor_t, int, size_t* bytes) { return *bytes = 1000, 0; }
 
-int set_tensor(cudnnTensorDescriptor_t t, int, int dims, const int* size, const int* stride) {
+int set_tensor(cudnnTensorDescriptor_t t, int type, int dims, const int* size, const int* stride) {
   int expected = 1;
   for (int i = dims - 1; i >= 0; i--) { // row-major only
     if (stride[i] != expected) return kBadParameter;
     expected *= size[i];
   }
+  t->type = type;
   return t->size.assign(size, size + dims), 0;
 }
-int set_filter(cudnnFilterDescriptor_t f, int, int, int dims, const int* size) {
+int set_filter(cudnnFilterDescriptor_t f, int type, int, int dims, const int* size) {
+  f->type = type;
   return f->size.assign(size, size + dims), 0;
 }
 int set_conv(cudnnConvolutionDescriptor_t c, int spatial, const int* pad, const int* stride, const int* dilation,
@@ -227,7 +263,7 @@ const Dnn& cudnn() {
       create<cudnnFilterStruct>, destroy<cudnnFilterStruct>, set_filter,
       create<cudnnConvolutionStruct>, destroy<cudnnConvolutionStruct>, set_conv,
       [](cudnnConvolutionDescriptor_t c, int groups) { return c->groups = groups, 0; },
-      [](cudnnConvolutionDescriptor_t, int) { return 0; },
+      [](cudnnConvolutionDescriptor_t c, int math) { return c->math = math, 0; },
       forward_workspace, forward, data_workspace, data, filter_workspace, filter,
   };
   return table;
@@ -236,7 +272,7 @@ const Dnn& cudnn() {
 const Blas& cublas() {
   static const Blas table = {
       "emulated", create<cublasContext>, destroy<cublasContext>, set_stream<cublasContext>,
-      [](cublasHandle_t, void*, size_t) { return 0; }, [](cublasHandle_t, int) { return 0; }, sgemm,
+      [](cublasHandle_t, void*, size_t) { return 0; }, gemm,
   };
   return table;
 }

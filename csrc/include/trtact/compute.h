@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define TRTACT_COMPUTE_ABI 2u
+#define TRTACT_COMPUTE_ABI 3u
 #define TRTACT_MAX_RANK 8
 #define TRTACT_MAX_SPATIAL 3
 #define TRTACT_API __attribute__((visibility("default")))
@@ -232,8 +232,18 @@ typedef struct trtact_quantize {
   float low, high;  /* clamp, e.g. -128 and 127 */
 } trtact_quantize;
 
+/* What the factors of convolutions and matrix products may be rounded to. Sums and
+ * stored tensors are of single precision; the result of a convolution in BF16 is rounded
+ * to it too. A CPU takes no notice. */
+enum {
+  TRTACT_MATH_FP32 = 0,
+  TRTACT_MATH_TF32, /* 10 bits behind the point */
+  TRTACT_MATH_BF16, /* 7 bits; convolutions in groups: TF32 */
+};
+
 typedef struct trtact_op_desc {
   int32_t kind; /* TRTACT_OP_... */
+  int32_t math; /* TRTACT_MATH_... */
   int32_t n_inputs, n_outputs;
   const trtact_tensor* inputs;
   const trtact_tensor* outputs;

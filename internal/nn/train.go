@@ -58,6 +58,7 @@ type TrainOptions struct {
 	// Threads that one image uses, and Workers, images side by side; as in Options.
 	Threads, Workers int
 	MaxBytes         int
+	Beside           int          // bytes of a GPU that each image takes elsewhere: its teacher's
 	Math             compute.Math // as in Options
 	// Peers are the other processes that train the same student, each with its share of
 	// a step's images; nil: there are none.
@@ -118,34 +119,46 @@ func newTrainer(student *onnx.Model, d *compute.Device, t *training) (*Trainer, 
 	if err != nil {
 		return nil, err
 	}
-	if err := fitsWorkers(d, n, o); err != nil {
-		n.Close()
-		return nil, err
-	}
 	tr := &Trainer{n: n, t: t, o: *o, perImages: map[int]*updatePrograms{}}
-	if err := tr.allocate(); err != nil {
+	if err = tr.fitsWorkers(); err == nil {
+		err = tr.allocate()
+	}
+	if err != nil {
 		tr.Close()
 		return nil, err
 	}
 	return tr, nil
 }
 
+// memoryUnit is what CUDA rounds an allocation up to.
+const memoryUnit = 2 << 20
+
 // fitsWorkers refuses more images at once than a GPU has memory for.
-func fitsWorkers(d *compute.Device, n *Network, o *TrainOptions) error {
-	if d.Name() != "cuda" {
+func (tr *Trainer) fitsWorkers() error {
+	if tr.n.device.Name() != "cuda" {
 		return nil
 	}
-	free, total, err := d.Memory()
+	free, total, err := tr.n.device.Memory()
 	if err != nil {
 		return err
 	}
-	each := n.ContextBytes()
-	if each*o.Workers <= free {
+	shared := (1+tr.momentCount())*(tr.t.parameterBytes+memoryUnit) + tr.t.derivedBytes + memoryUnit
+	each := tr.n.ContextBytes() + 3*memoryUnit + tr.o.Beside
+	if shared+each*tr.o.Workers <= free {
 		return nil
 	}
 	const mib = 1 << 20
-	return fmt.Errorf("train: %d images at once take %d MiB of device memory, %d of %d MiB are free: --threads %d fits",
-		o.Workers, each*o.Workers/mib, free/mib, total/mib, free/each)
+	advice := "not even one fits; a smaller --shape or another --device may"
+	if fits := (free - shared) / each; fits > 0 {
+		advice = fmt.Sprintf("--threads %d fits", fits)
+	}
+	return fmt.Errorf("train: %d images at once take %d MiB of device memory, %d of %d MiB are free: %s",
+		tr.o.Workers, (shared+each*tr.o.Workers)/mib, free/mib, total/mib, advice)
+}
+
+// momentCount is how many values the optimiser keeps beside each parameter.
+func (tr *Trainer) momentCount() int {
+	return map[compute.OptimizerKind]int{compute.Momentum: 1, compute.Adam: 2, compute.AdamW: 2}[tr.o.Optimizer.Kind]
 }
 
 // allocate makes the memory: parameters at their start, and the contexts.
@@ -167,8 +180,7 @@ func (tr *Trainer) allocate() (err error) {
 			return err
 		}
 	}
-	count := map[compute.OptimizerKind]int{compute.Momentum: 1, compute.Adam: 2, compute.AdamW: 2}[tr.o.Optimizer.Kind]
-	for range count {
+	for range tr.momentCount() {
 		m, err := n.device.Alloc(t.parameterBytes)
 		if err != nil {
 			return err

@@ -1,12 +1,20 @@
 package nn
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 
 	"trtact/calib"
 	"trtact/internal/compute"
+	"trtact/internal/detect"
+	"trtact/internal/onnx"
+	"trtact/internal/onnx/shape"
+	"trtact/internal/onnx/simplify"
 	"trtact/internal/testenv"
 )
 
@@ -63,5 +71,64 @@ func TestGPUSteps(t *testing.T) {
 			}
 			t.Logf("%s: %d steps, loss %.4g to %.4g, at most %.2g %% from the CPU's", d.Version(), count, got[0], got[count-1], 100*worst)
 		})
+	}
+}
+
+// TestFullDevice: more images at once than a device has memory for are refused with a
+// number that fits, and one that does not fit in one sentence.
+func TestFullDevice(t *testing.T) {
+	var path string
+	for _, library := range testenv.ComputeLibraries(t) {
+		if library.Kind == "emulated" {
+			path = library.Path
+		}
+	}
+	if path == "" {
+		t.Skip("skipped: TRTACT_TEST_DEVICE leaves the emulated device out")
+	}
+	m, err := onnx.Load(filepath.Join(testenv.Root(), "examples", "shapes", "shapes.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := simplify.Run(m); err != nil {
+		t.Fatal(err)
+	}
+	if err := shape.Infer(m, nil); err != nil {
+		t.Fatal(err)
+	}
+	student, head := studentOf(t, m), detect.HeadNodes(m.Graph)[0]
+	trainer := func(memory string, workers int) error {
+		t.Setenv("TRTACT_EMULATED_MEMORY", memory)
+		d, err := compute.Open(path, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		tr, err := NewTrainer(student, d, TrainOptions{Workers: workers, Losses: []LossNode{{Tensor: head, Kind: compute.LossL2, Weight: 1}}})
+		if err == nil {
+			tr.Close()
+		}
+		if n := d.Live(); n != 1 {
+			t.Errorf("%s MiB, %d workers: %d handles alive", memory, workers, n-1)
+		}
+		return err
+	}
+	err = trainer("200", 40)
+	found := regexp.MustCompile(`^train: 40 images at once take \d+ MiB of device memory, \d+ of 200 MiB are free: --threads (\d+) fits$`).FindStringSubmatch(fmt.Sprint(err))
+	if found == nil {
+		t.Fatalf("too many images: %v", err)
+	}
+	fits, _ := strconv.Atoi(found[1])
+	if err := trainer("200", fits); err != nil {
+		t.Errorf("--threads %d: %v", fits, err)
+	}
+	if err := trainer("200", fits+1); err == nil {
+		t.Errorf("--threads %d fits too", fits+1)
+	}
+	if err := trainer("20", 1); err == nil || !strings.Contains(err.Error(), "not even one fits") {
+		t.Errorf("a device that is too small: %v", err)
+	}
+	if err := trainer("1", 1); err == nil || !strings.Contains(err.Error(), "one run takes 0.01 GiB of memory, free on the GPU is 0.00 GiB") {
+		t.Errorf("a device without room for the weights: %v", err)
 	}
 }

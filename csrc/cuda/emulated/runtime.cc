@@ -1,6 +1,7 @@
 // The functions of CUDA's runtime, over emulated memory and fibers.
 #include "runtime.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -34,10 +35,23 @@ std::recursive_mutex device;
 std::vector<char> shared_memory;
 unsigned launches = 0;
 
+// TRTACT_EMULATED_LAUNCHES: how many a device that is opened then lives for. From then
+// on every call fails, as after a fault on a GPU.
+long life = -1; // launches that are left; negative: any number
+bool lost() { return life == 0; }
+cudaError_t alive() { return lost() ? cudaErrorLaunchFailure : cudaSuccess; }
+
+// TRTACT_EMULATED_MEMORY: a device's, in MiB.
+size_t device_memory() {
+  const char* text = getenv("TRTACT_EMULATED_MEMORY");
+  return text ? static_cast<size_t>(atoll(text)) << 20 : trtact::emulated::kDeviceMemory;
+}
+
 cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   using trtact::emulated::on_device;
   const bool device_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool device_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if (lost()) return alive();
   if (on_device(to, bytes) != device_to || on_device(from, bytes) != device_from) return cudaErrorInvalidValue;
   const Access access;
   memcpy(to, from, bytes);
@@ -50,10 +64,12 @@ namespace trtact::emulated {
 
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
   std::lock_guard lock(device);
+  if (lost()) return alive();
   if (stream->capturing) {
     stream->captured.push_back(std::move(work));
     return cudaSuccess;
   }
+  if (life > 0) life--;
   const Access access;
   work();
   return cudaSuccess;
@@ -102,21 +118,20 @@ cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int* v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 13000, cudaSuccess; }
 
-// TRTACT_EMULATED_DEVICES: how many there are, to see what happens without any.
+// Asked first when a device is opened. TRTACT_EMULATED_DEVICES: how many there are, to
+// see what happens without any.
 cudaError_t cudaGetDeviceCount(int* n) {
-  const char* text = getenv("TRTACT_EMULATED_DEVICES");
+  const char *text = getenv("TRTACT_EMULATED_LAUNCHES");
+  life = text ? atol(text) : -1;
+  text = getenv("TRTACT_EMULATED_DEVICES");
   *n = text ? atoi(text) : 1;
   return *n < 0 ? cudaErrorInsufficientDriver : *n == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
-cudaError_t cudaSetDevice(int i) {
-  int n;
-  if (const cudaError_t e = cudaGetDeviceCount(&n)) return e;
-  return i >= 0 && i < n ? cudaSuccess : cudaErrorInvalidDevice;
-}
+cudaError_t cudaSetDevice(int) { return alive(); }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {};
   snprintf(p->name, sizeof p->name, "emulated device");
-  p->totalGlobalMem = trtact::emulated::kDeviceMemory;
+  p->totalGlobalMem = device_memory();
   p->major = 8;
   p->minor = 0;
   p->multiProcessorCount = 2;
@@ -124,18 +139,20 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   std::lock_guard lock(device);
-  *total = trtact::emulated::kDeviceMemory;
-  *free = *total - trtact::emulated::allocated();
-  return cudaSuccess;
+  *total = device_memory();
+  *free = *total - std::min(*total, trtact::emulated::allocated());
+  return alive();
 }
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   std::lock_guard lock(device);
-  *p = trtact::emulated::allocate(bytes);
+  if (lost()) return alive();
+  *p = trtact::emulated::allocated() + bytes <= device_memory() ? trtact::emulated::allocate(bytes) : nullptr;
   return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* p) {
   std::lock_guard lock(device);
-  return !p || trtact::emulated::release(p) ? cudaSuccess : cudaErrorInvalidValue;
+  if (p && !trtact::emulated::release(p)) return cudaErrorInvalidValue;
+  return alive();
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
   std::lock_guard lock(device);
@@ -152,7 +169,7 @@ cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t s) {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = new CUstream_st, cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete s, cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-  return s->capturing ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+  return s->capturing ? cudaErrorStreamCaptureUnsupported : alive();
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
   s->capturing = true;
@@ -171,6 +188,8 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* e, cudaGraph_t g, uns
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
   std::lock_guard lock(device);
   if (s->capturing) return cudaErrorStreamCaptureUnsupported;
+  if (lost()) return alive();
+  if (life > 0) life--;
   const Access access;
   for (const auto& work : e->work) work();
   return cudaSuccess;

@@ -90,21 +90,20 @@ func (s *session) openDevice() (*compute.Device, int, error) {
 
 // openCUDA opens the GPU of --device, the first one for auto.
 func (s *session) openCUDA() (*compute.Device, error) {
-	if s.device.kind == "cuda" {
-		m, err := gpu.Open() // says best why there is no driver
-		if err != nil {
-			return nil, err
-		}
-		m.Close()
-	}
 	// Found in more places than the backend looks, and then loaded.
 	cuda.CuDNN()
 	cuda.CuBLAS()
 	d, err := compute.OpenCUDA(s.device.index)
-	if err != nil {
-		return nil, fault.NoDevice(fmt.Errorf("--device %s: %w", s.device, err))
+	if err == nil {
+		return d, nil
 	}
-	return d, nil
+	if m, missing := gpu.Open(); missing == nil {
+		m.Close()
+	} else if s.device.kind == "cuda" { // it says best why there is no driver
+		s.log.Debug(err.Error())
+		return nil, missing
+	}
+	return nil, fault.NoDevice(fmt.Errorf("--device %s: %w", s.device, err))
 }
 
 // machineFor is machine for one of these detectors that is no engine; engines alone need

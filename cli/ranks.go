@@ -37,6 +37,7 @@ func (s *session) find(c *urfave.Context) error {
 	}
 	l, err := collective.FromEnv(s.getenv)
 	if err != nil {
+		s.member.launch, s.member.helps = l, l.Rank > 0 // process 0 says it
 		return err
 	}
 	if !strings.Contains(c.String("device"), ":") {

@@ -14,7 +14,7 @@ const joinTime = 5 * time.Minute
 // openNCCL joins by NCCL. Its id goes from rank 0 to the others over MPI where an
 // MPI launcher started them, and then MPI also carries what lies in host memory;
 // else over MASTER_ADDR and MASTER_PORT, as torchrun's variables have it.
-func (g *Group) openNCCL(ctx context.Context, device int) error {
+func (g *Group) openNCCL(ctx context.Context, device int, byHand bool) error {
 	l := g.launch
 	e, err := findEngine("libtrtact_nccl.so")
 	if err != nil {
@@ -22,7 +22,7 @@ func (g *Group) openNCCL(ctx context.Context, device int) error {
 	}
 	var common id
 	if l.MPI {
-		if err := g.openMPI(); err != nil {
+		if err := g.openMPI(byHand); err != nil {
 			return err
 		}
 		if g.Rank() == 0 {

@@ -32,7 +32,8 @@ func (l Launch) Alone(e Engine) bool { return e == None || e == Auto && l.Size =
 // device: "cpu", or "cuda" with its number. It returns when all have joined. What
 // stands against it is one line that says what to do.
 func Open(ctx context.Context, l Launch, want Engine, device string, number int) (*Group, error) {
-	if want == Auto {
+	byHand := want != Auto
+	if !byHand {
 		want = MPI
 		if device == "cuda" {
 			want = NCCL
@@ -42,14 +43,14 @@ func Open(ctx context.Context, l Launch, want Engine, device string, number int)
 		return nil, fault.Usage(fmt.Errorf("NCCL carries sums between GPUs, and this training is on the CPU: use --collective mpi"))
 	}
 	if want == MPI && l.Size > 1 && !l.MPI && device != "cuda" {
-		return nil, fault.Usage(fmt.Errorf("%s says that %d processes were started, but not by an MPI launcher; on CPUs they speak by MPI: start them with `mpirun -n %d`, or say --collective none", l.By, l.Size, l.Size))
+		return nil, fault.Usage(fmt.Errorf("%s says that %d processes were started, but not by an MPI launcher; on CPUs they speak by MPI: start them with `mpirun -n %d`, or one alone with --collective none", l.By, l.Size, l.Size))
 	}
 	g := &Group{launch: l}
 	var err error
 	if want == NCCL {
-		err = g.openNCCL(ctx, number)
+		err = g.openNCCL(ctx, number, byHand)
 	} else {
-		err = g.openMPI()
+		err = g.openMPI(byHand)
 	}
 	if err != nil {
 		g.Part()
@@ -59,18 +60,22 @@ func Open(ctx context.Context, l Launch, want Engine, device string, number int)
 	return g, nil
 }
 
-// openMPI joins by MPI.
-func (g *Group) openMPI() error {
+// openMPI joins by MPI. byHand: even where the launcher and the MPI seem not to know
+// each other, for an Open MPI may have been built with Slurm's PMI.
+func (g *Group) openMPI(byHand bool) error {
 	l := g.launch
 	e, err := findEngine("libtrtact_mpi.so")
 	if err != nil {
 		return fault.NoDevice(fmt.Errorf("%d processes were started (%s), but MPI cannot be used: %w; install an MPI with its headers (Debian, Ubuntu: libopenmpi-dev, openmpi-bin) and run `make build`, or say --collective none", l.Size, l.By, err))
 	}
+	if l.unknown(e.version) && !byHand {
+		return fault.Usage(fmt.Errorf("%s says that %d processes were started, but by a launcher that %s does not know: %s; --collective mpi tries it all the same", l.By, l.Size, e.version, l.remedy()))
+	}
 	if g.m, err = e.join(l.Rank, l.Size, 0, id{}); err != nil {
 		return err
 	}
 	if l.MPI && g.m.size() != l.Size {
-		return fault.Usage(fmt.Errorf("%s says that %d processes were started, but %s knows of %d: use the mpirun that belongs to it, or run `make build` where the other MPI is installed", l.By, l.Size, e.version, g.m.size()))
+		return fault.Usage(fmt.Errorf("%s says that %d processes were started, but %s knows of %d: %s", l.By, l.Size, e.version, g.m.size(), l.remedy()))
 	}
 	return nil
 }

@@ -116,6 +116,7 @@ func TestWrongRanks(t *testing.T) {
 		{"WORLD_SIZE=2 RANK=0", "auto", fault.CodeUsage, []string{"WORLD_SIZE", "mpirun -n 2"}},
 		{"WORLD_SIZE=two", "auto", fault.CodeUsage, []string{"WORLD_SIZE"}},
 		{"WORLD_SIZE=2 RANK=0", "nccl", fault.CodeUsage, []string{"NCCL", "--collective mpi"}},
+		{"SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0", "auto", fault.CodeUsage, []string{"srun --mpi=pmix", "--collective none"}},
 		{"", "gossip", fault.CodeUsage, []string{"gossip"}},
 	} {
 		cmd := command(t, context.Background(), dir, append(build, "--collective", c.flag)...)

@@ -5,6 +5,7 @@ package cli
 import (
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -58,7 +59,14 @@ func (s *session) join(c *urfave.Context, m *job.Machine) (err error) {
 		return nil
 	}
 	m.Group, err = collective.Open(s.ctx, s.member.launch, collective.Engine(c.String("collective")), m.Device.Name(), s.device.index)
-	return err
+	if err != nil {
+		return err
+	}
+	m.Group.WhenStuck(s.ctx, func(err error) {
+		s.fail(err)
+		os.Exit(fault.CodeInterrupted)
+	})
+	return nil
 }
 
 // silent reports whether another process says what ended this one.

@@ -24,6 +24,7 @@ type Group struct {
 	lost   atomic.Pointer[string] // why another process is taken for gone
 	apart  bool                   // some call failed: the processes no longer go the same way
 	agreed bool                   // all know of an error
+	closed atomic.Bool
 }
 
 // Rank is this process's number; 0 evaluates, writes and speaks.
@@ -257,6 +258,26 @@ func (g *Group) Close() {
 	}
 	g.m.leave(!g.apart)
 	g.m, g.device = nil, nil
+	g.closed.Store(true)
+}
+
+// WhenStuck calls f, from another goroutine, when ctx has ended and a call has been
+// waiting for the others for too long since: one of them died in it, and MPI's calls
+// cannot be broken off. f is to end the process.
+func (g *Group) WhenStuck(ctx context.Context, f func(error)) { g.whenStuck(ctx, patience, f) }
+
+func (g *Group) whenStuck(ctx context.Context, limit time.Duration, f func(error)) {
+	members := []*member{g.m, g.device} // Close takes them away
+	context.AfterFunc(ctx, func() {
+		for ended := time.Now(); !g.closed.Load(); time.Sleep(slice) {
+			for _, m := range members {
+				if m != nil && min(m.waits(), time.Since(ended)) > limit {
+					f(fmt.Errorf("interrupted, and another process did not answer for %v; --resume goes on from the last checkpoint", limit))
+					return
+				}
+			}
+		}
+	})
 }
 
 // lose ends what waits for a process that is gone.

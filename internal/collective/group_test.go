@@ -124,3 +124,43 @@ func TestGroup(t *testing.T) {
 		}
 	}
 }
+
+// TestWhenStuck: a call that waits for others ends the process only where it was told
+// to end, and not before the call has lasted too long.
+func TestWhenStuck(t *testing.T) {
+	const limit = 50 * time.Millisecond
+	for _, c := range []struct {
+		name               string
+		waits, cancel, end bool
+		want               bool
+	}{
+		{"in a call, told to end", true, true, false, true},
+		{"in a call", true, false, false, false},
+		{"in no call", false, true, false, false},
+		{"in a call that ends", true, true, true, false},
+	} {
+		g := &Group{m: &member{}}
+		ctx, cancel := context.WithCancel(context.Background())
+		said := make(chan error, 1)
+		g.whenStuck(ctx, limit, func(err error) { said <- err })
+		if c.waits {
+			end := g.m.begin()
+			if c.end {
+				end()
+			}
+		}
+		if c.cancel {
+			cancel()
+		}
+		var err error
+		select {
+		case err = <-said:
+		case <-time.After(6 * limit):
+		}
+		if (err != nil) != c.want || err != nil && !strings.Contains(err.Error(), "did not answer") {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		g.closed.Store(true)
+		cancel()
+	}
+}

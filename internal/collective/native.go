@@ -44,6 +44,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -101,8 +102,23 @@ func (e *engine) makeID() (id, error) {
 
 // member is this process in a group of an engine's.
 type member struct {
-	e *engine
-	g *C.trtact_group
+	e     *engine
+	g     *C.trtact_group
+	since atomic.Int64 // when the call began that is waiting for others now, in Unix nanoseconds; 0: none is
+}
+
+// begin notes that a call begins that waits for others; the function given back ends it.
+func (m *member) begin() (end func()) {
+	m.since.Store(time.Now().UnixNano())
+	return func() { m.since.Store(0) }
+}
+
+// waits is how long the present call lasts already.
+func (m *member) waits() time.Duration {
+	if since := m.since.Load(); since != 0 {
+		return time.Since(time.Unix(0, since))
+	}
+	return 0
 }
 
 func (e *engine) join(rank, size, device int, common id) (*member, error) {
@@ -133,6 +149,7 @@ func (m *member) allReduce(p unsafe.Pointer, count, kind, op, memory int) error 
 	if count == 0 {
 		return nil
 	}
+	defer m.begin()()
 	var cerr C.trtact_error
 	if C.c_all_reduce(m.e.table, m.g, p, C.size_t(count), C.int32_t(kind), C.int32_t(op), C.int32_t(memory), &cerr) != 0 {
 		return textOf(&cerr)
@@ -144,6 +161,7 @@ func (m *member) broadcast(data []byte, root int) error {
 	if len(data) == 0 {
 		return nil
 	}
+	defer m.begin()()
 	var cerr C.trtact_error
 	if C.c_broadcast(m.e.table, m.g, unsafe.Pointer(&data[0]), C.size_t(len(data)), C.int32_t(root), &cerr) != 0 {
 		return textOf(&cerr)
@@ -160,6 +178,7 @@ func (m *member) leave(clean bool) {
 	if clean {
 		c = 1
 	}
+	defer m.begin()()
 	C.c_leave(m.e.table, m.g, c)
 	m.g = nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"trtact/calib"
+	"trtact/internal/config"
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
 )
@@ -115,9 +116,17 @@ func oneScale(p *calib.Plan) {
 	}
 }
 
+// patterns are those of the layers that somebody named, without the default one of
+// configurations, which few models have anything of.
+func (o CalibrateOptions) patterns() []string {
+	return slices.DeleteFunc(slices.Concat(o.Placement.Exclude, o.Placement.Include), func(p string) bool {
+		return slices.Contains(config.Default().Quantization.NotQuantPattern, p)
+	})
+}
+
 // warnOfPatterns tells of patterns that match no layer, as a misspelt one does.
 func (o CalibrateOptions) warnOfPatterns(d *Detector) {
-	for _, p := range slices.Concat(o.Placement.Exclude, o.Placement.Include) {
+	for _, p := range o.patterns() {
 		re, err := regexp.Compile(p)
 		if err != nil {
 			continue // placement says so
@@ -130,7 +139,7 @@ func (o CalibrateOptions) warnOfPatterns(d *Detector) {
 
 // nothing is why there is nothing to quantise.
 func (o CalibrateOptions) nothing(d *Detector) error {
-	if len(o.Placement.Include)+len(o.Placement.Exclude)+len(o.SkipTensors) > 0 || o.Layers != nil {
+	if len(o.patterns())+len(o.SkipTensors) > 0 || o.Layers != nil {
 		return fault.Usage(fmt.Errorf("no layer of %s is left to quantise: ask for fewer to stay float (--exclude, --include)", d.Path))
 	}
 	return fault.BadInput(fmt.Errorf("%s has no layer that INT8 would make faster (docs/placement.md): quantise all that can be with --depthwise --pooled --heads", d.Path))

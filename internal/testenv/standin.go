@@ -24,21 +24,40 @@ const standInFile = "libtrtact_trt_standin.so"
 // built CPU backend where there is one. It returns the folder.
 func StandInLibraries(t testing.TB) string {
 	t.Helper()
-	source, dir := StandIn(t), t.TempDir()
-	link := func(from string) {
-		if err := os.Symlink(from, filepath.Join(dir, filepath.Base(from))); err != nil {
-			t.Fatal(err)
+	return libraries(t, map[string]string{standInFile: filepath.Join(StandIn(t), standInFile)})
+}
+
+// EmulatedLibraries makes the emulated device (csrc/cuda/emulated) the GPU that the
+// program finds. No TensorRT is found. It returns the folder.
+func EmulatedLibraries(t testing.TB) string {
+	t.Helper()
+	for _, l := range ComputeLibraries(t) {
+		if l.Kind == "emulated" {
+			return libraries(t, map[string]string{"libtrtact_cuda.so": l.Path})
 		}
 	}
-	link(filepath.Join(source, standInFile))
+	t.Skip("skipped: TRTACT_TEST_DEVICE leaves the emulated device out")
+	return ""
+}
+
+// libraries points TRTACT_LIB to a folder of links: own ones, by name, and all that is
+// built beside them but TensorRT.
+func libraries(t testing.TB, own map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
 	built := os.Getenv("TRTACT_LIB")
 	if built == "" {
 		built = filepath.Join(Root(), "build", "lib")
 	}
 	found, _ := filepath.Glob(filepath.Join(built, "*.so*")) // nil when nothing is built
 	for _, path := range found {
-		if !strings.HasPrefix(filepath.Base(path), "libtrtact_trt_") {
-			link(path)
+		if name := filepath.Base(path); own[name] == "" && !strings.HasPrefix(name, "libtrtact_trt_") {
+			own[name] = path
+		}
+	}
+	for name, path := range own {
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	t.Setenv("TRTACT_LIB", dir)

@@ -21,7 +21,7 @@ struct trtact_group {
     d.check(d.context_retain(&context, device), "use the CUDA device");
     try {
       enter();
-      d.check(d.stream_create(&stream, 1), "create a CUDA stream"); // not in step with the legacy stream
+      d.check(d.stream_create(&stream, trtact::collective::CUDA_STREAM_NON_BLOCKING), "create a CUDA stream"); // not in step with the legacy stream
       reserve(64);
       nccl().check(nccl().init_rank(&comm, size, p.id, rank), "join the other processes");
     } catch (...) {

@@ -22,39 +22,21 @@ void load(void* library, const char* symbol, F& f) {
   if (f == nullptr) throw std::runtime_error(std::string("it is too old: it has no ") + symbol);
 }
 
+#define TRTACT_LOAD(member, symbol) load(l, #symbol, t.member);
+
 Nccl open_nccl() {
   void* l = open("libnccl.so.2", "install NCCL (package libnccl2 of NVIDIA's repository, or nvidia-nccl-cu12 of PyPI with its lib folder in LD_LIBRARY_PATH)");
-  Nccl n{};
-  load(l, "ncclGetVersion", n.version);
-  load(l, "ncclGetUniqueId", n.unique_id);
-  load(l, "ncclCommInitRank", n.init_rank);
-  load(l, "ncclCommDestroy", n.destroy);
-  load(l, "ncclCommAbort", n.abort);
-  load(l, "ncclCommGetAsyncError", n.async_error);
-  load(l, "ncclGetErrorString", n.error_string);
-  load(l, "ncclAllReduce", n.all_reduce);
-  load(l, "ncclBroadcast", n.broadcast);
-  return n;
+  Nccl t{};
+  TRTACT_NCCL(TRTACT_LOAD)
+  return t;
 }
 
 Driver open_driver() {
   void* l = open("libcuda.so.1", "it comes with NVIDIA's driver");
-  Driver d{};
-  load(l, "cuInit", d.init);
-  load(l, "cuGetErrorName", d.error_name);
-  load(l, "cuDeviceGet", d.device_get);
-  load(l, "cuDevicePrimaryCtxRetain", d.context_retain);
-  load(l, "cuDevicePrimaryCtxRelease_v2", d.context_release);
-  load(l, "cuCtxSetCurrent", d.context_set);
-  load(l, "cuMemAlloc_v2", d.allocate);
-  load(l, "cuMemFree_v2", d.free);
-  load(l, "cuMemcpyHtoDAsync_v2", d.copy_in);
-  load(l, "cuMemcpyDtoHAsync_v2", d.copy_out);
-  load(l, "cuStreamCreate", d.stream_create);
-  load(l, "cuStreamDestroy_v2", d.stream_destroy);
-  load(l, "cuStreamQuery", d.stream_query);
-  d.check(d.init(0), "start CUDA");
-  return d;
+  Driver t{};
+  TRTACT_DRIVER(TRTACT_LOAD)
+  t.check(t.init(0), "start CUDA");
+  return t;
 }
 
 }  // namespace

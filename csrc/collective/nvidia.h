@@ -1,7 +1,8 @@
 // What is called of NCCL and of CUDA's driver: both are opened when a group is joined,
 // and their functions reached through these tables, so that nothing of NVIDIA's is
 // needed to build or to start. The declarations follow NVIDIA's documentation of NCCL 2
-// and of the driver; their numbers are part of the binary interface.
+// and of the driver; their numbers are part of the binary interface. `make check-cuda`
+// compares all with NVIDIA's own headers.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,19 @@ struct Nccl {
   void check(int code, const char* attempt) const; // throws
 };
 
-enum { CUDA_NOT_READY = 600 };
+// F(member, its name in the library) for every function of the table.
+#define TRTACT_NCCL(F)                  \
+  F(version, ncclGetVersion)            \
+  F(unique_id, ncclGetUniqueId)         \
+  F(init_rank, ncclCommInitRank)        \
+  F(destroy, ncclCommDestroy)           \
+  F(abort, ncclCommAbort)               \
+  F(async_error, ncclCommGetAsyncError) \
+  F(error_string, ncclGetErrorString)   \
+  F(all_reduce, ncclAllReduce)          \
+  F(broadcast, ncclBroadcast)
+
+enum { CUDA_STREAM_NON_BLOCKING = 1, CUDA_NOT_READY = 600 };
 
 struct Driver {
   int (*init)(unsigned);
@@ -53,6 +66,21 @@ struct Driver {
 
   void check(int code, const char* attempt) const; // throws
 };
+
+#define TRTACT_DRIVER(F)                           \
+  F(init, cuInit)                                  \
+  F(error_name, cuGetErrorName)                    \
+  F(device_get, cuDeviceGet)                       \
+  F(context_retain, cuDevicePrimaryCtxRetain)      \
+  F(context_release, cuDevicePrimaryCtxRelease_v2) \
+  F(context_set, cuCtxSetCurrent)                  \
+  F(allocate, cuMemAlloc_v2)                       \
+  F(free, cuMemFree_v2)                            \
+  F(copy_in, cuMemcpyHtoDAsync_v2)                 \
+  F(copy_out, cuMemcpyDtoHAsync_v2)                \
+  F(stream_create, cuStreamCreate)                 \
+  F(stream_destroy, cuStreamDestroy_v2)            \
+  F(stream_query, cuStreamQuery)
 
 // Opened by the first call; an exception says what is missing.
 const Nccl& nccl();

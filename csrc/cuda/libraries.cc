@@ -23,52 +23,26 @@ void find(void* handle, const char* name, F* function) {
   if (!*function) fail(std::string("the library that was found has no function ") + name);
 }
 
+#define TRTACT_FIND(member, symbol) find(h, #symbol, &t.member);
+
 Dnn open_dnn() {
   void* h = open_first("cuDNN 8 or 9", {"libcudnn.so.9", "libcudnn.so.8"});
-  Dnn d{};
-  size_t (*version)() = nullptr;
-  find(h, "cudnnGetVersion", &version);
-  const size_t v = version(), major = v >= 90000 ? 10000 : 1000;
-  d.version = std::to_string(v / major) + "." + std::to_string(v % major / 100) + "." + std::to_string(v % 100);
-  find(h, "cudnnCreate", &d.create);
-  find(h, "cudnnDestroy", &d.destroy);
-  find(h, "cudnnSetStream", &d.set_stream);
-  find(h, "cudnnGetErrorString", &d.error_string);
-  find(h, "cudnnCreateTensorDescriptor", &d.create_tensor);
-  find(h, "cudnnDestroyTensorDescriptor", &d.destroy_tensor);
-  find(h, "cudnnSetTensorNdDescriptor", &d.set_tensor);
-  find(h, "cudnnCreateFilterDescriptor", &d.create_filter);
-  find(h, "cudnnDestroyFilterDescriptor", &d.destroy_filter);
-  find(h, "cudnnSetFilterNdDescriptor", &d.set_filter);
-  find(h, "cudnnCreateConvolutionDescriptor", &d.create_conv);
-  find(h, "cudnnDestroyConvolutionDescriptor", &d.destroy_conv);
-  find(h, "cudnnSetConvolutionNdDescriptor", &d.set_conv);
-  find(h, "cudnnSetConvolutionGroupCount", &d.set_groups);
-  find(h, "cudnnSetConvolutionMathType", &d.set_math);
-  find(h, "cudnnGetConvolutionForwardWorkspaceSize", &d.forward_workspace);
-  find(h, "cudnnConvolutionForward", &d.forward);
-  find(h, "cudnnGetConvolutionBackwardDataWorkspaceSize", &d.data_workspace);
-  find(h, "cudnnConvolutionBackwardData", &d.data);
-  find(h, "cudnnGetConvolutionBackwardFilterWorkspaceSize", &d.filter_workspace);
-  find(h, "cudnnConvolutionBackwardFilter", &d.filter);
-  return d;
+  Dnn t{};
+  TRTACT_CUDNN(TRTACT_FIND)
+  const size_t v = t.get_version(), major = v >= 90000 ? 10000 : 1000;
+  t.version = std::to_string(v / major) + "." + std::to_string(v % major / 100) + "." + std::to_string(v % 100);
+  return t;
 }
 
 Blas open_blas() {
   void* h = open_first("cuBLAS 11, 12 or 13", {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11"});
-  Blas b{};
-  int (*property)(int, int*) = nullptr;
-  find(h, "cublasGetProperty", &property);
+  Blas t{};
+  TRTACT_CUBLAS(TRTACT_FIND)
   int major = 0, minor = 0;
-  property(0, &major);
-  property(1, &minor);
-  b.version = std::to_string(major) + "." + std::to_string(minor);
-  find(h, "cublasCreate_v2", &b.create);
-  find(h, "cublasDestroy_v2", &b.destroy);
-  find(h, "cublasSetStream_v2", &b.set_stream);
-  find(h, "cublasSetWorkspace_v2", &b.set_workspace);
-  find(h, "cublasGemmStridedBatchedEx", &b.gemm_strided_batched);
-  return b;
+  t.get_property(CUBLAS_MAJOR_VERSION, &major);
+  t.get_property(CUBLAS_MINOR_VERSION, &minor);
+  t.version = std::to_string(major) + "." + std::to_string(minor);
+  return t;
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // What is called of cuDNN and cuBLAS: both are opened when a device is, and their
 // functions reached through these tables, so that nothing of theirs is needed to build
 // or to start. The declarations follow NVIDIA's documentation of cuDNN 8 and 9 and of
-// cuBLAS 11 to 13; their numbers are part of the binary interface.
+// cuBLAS 11 to 13; their numbers are part of the binary interface. `make check-cuda`
+// compares all with NVIDIA's own headers.
 #pragma once
 
 #include <string>
@@ -26,6 +27,7 @@ enum { CUDNN_BWD_FILTER_ALGO_1 = 1 };
 
 struct Dnn {
   std::string version; // "9.1.0"
+  size_t (*get_version)();
   int (*create)(cudnnHandle_t*);
   int (*destroy)(cudnnHandle_t);
   int (*set_stream)(cudnnHandle_t, cudaStream_t);
@@ -59,13 +61,40 @@ struct Dnn {
                 cudnnFilterDescriptor_t, void* dw);
 };
 
+// F(member, its name in the library) for every function of the table.
+#define TRTACT_CUDNN(F)                                              \
+  F(get_version, cudnnGetVersion)                                    \
+  F(create, cudnnCreate)                                             \
+  F(destroy, cudnnDestroy)                                           \
+  F(set_stream, cudnnSetStream)                                      \
+  F(error_string, cudnnGetErrorString)                               \
+  F(create_tensor, cudnnCreateTensorDescriptor)                      \
+  F(destroy_tensor, cudnnDestroyTensorDescriptor)                    \
+  F(set_tensor, cudnnSetTensorNdDescriptor)                          \
+  F(create_filter, cudnnCreateFilterDescriptor)                      \
+  F(destroy_filter, cudnnDestroyFilterDescriptor)                    \
+  F(set_filter, cudnnSetFilterNdDescriptor)                          \
+  F(create_conv, cudnnCreateConvolutionDescriptor)                   \
+  F(destroy_conv, cudnnDestroyConvolutionDescriptor)                 \
+  F(set_conv, cudnnSetConvolutionNdDescriptor)                       \
+  F(set_groups, cudnnSetConvolutionGroupCount)                       \
+  F(set_math, cudnnSetConvolutionMathType)                           \
+  F(forward_workspace, cudnnGetConvolutionForwardWorkspaceSize)      \
+  F(forward, cudnnConvolutionForward)                                \
+  F(data_workspace, cudnnGetConvolutionBackwardDataWorkspaceSize)    \
+  F(data, cudnnConvolutionBackwardData)                              \
+  F(filter_workspace, cudnnGetConvolutionBackwardFilterWorkspaceSize) \
+  F(filter, cudnnConvolutionBackwardFilter)
+
 enum { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
 enum { CUDA_R_32F = 0, CUBLAS_GEMM_DEFAULT = -1 };
 // Sums in float32; FAST: factors are rounded to TF32 or BF16.
 enum { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_32F_FAST_16BF = 75, CUBLAS_COMPUTE_32F_FAST_TF32 = 77 };
+enum { CUBLAS_MAJOR_VERSION = 0, CUBLAS_MINOR_VERSION = 1 };
 
 struct Blas {
   std::string version; // "12.4"
+  int (*get_property)(int, int*);
   int (*create)(cublasHandle_t*);
   int (*destroy)(cublasHandle_t);
   int (*set_stream)(cublasHandle_t, cudaStream_t);
@@ -76,6 +105,14 @@ struct Blas {
                               int ldb, long long stride_b, const void* beta, void* c, int type_c, int ldc,
                               long long stride_c, int batch, int compute_type, int algorithm);
 };
+
+#define TRTACT_CUBLAS(F)                  \
+  F(get_property, cublasGetProperty)      \
+  F(create, cublasCreate_v2)              \
+  F(destroy, cublasDestroy_v2)            \
+  F(set_stream, cublasSetStream_v2)       \
+  F(set_workspace, cublasSetWorkspace_v2) \
+  F(gemm_strided_batched, cublasGemmStridedBatchedEx)
 
 // Opened by the first call; an exception says what is missing.
 const Dnn& cudnn();

@@ -9,11 +9,8 @@
 namespace trtact::cuda {
 namespace {
 
-constexpr int out_of_memory = 2;
-constexpr unsigned stream_non_blocking = 1;   // not in step with the legacy stream
-constexpr unsigned event_blocking = 1;        // wait by sleeping
-constexpr int capture_thread = 1;             // other threads may do as they like
-constexpr int no_device_codes[] = {3, 34, 35, 100, 802, 803, 804}; // not initialised, stub, old driver, none, not ready, mismatch, not supported
+constexpr int no_device_codes[] = {CUDA_NOT_INITIALIZED,  CUDA_STUB_LIBRARY,    35, CUDA_NO_DEVICE,
+                                   CUDA_SYSTEM_NOT_READY, CUDA_DRIVER_MISMATCH, CUDA_NOT_COMPATIBLE};
 
 [[noreturn]] void no_device(const std::string& why) {
   throw Failure(TRTACT_TRT_NO_DEVICE, "running an engine needs an NVIDIA GPU and driver, which are not found on this machine (" + why + ")");
@@ -25,6 +22,8 @@ void load(void* library, const char* symbol, Function& out) {
   if (out == nullptr) no_device(std::string("the driver is too old: it has no ") + symbol);
 }
 
+#define TRTACT_LOAD(member, symbol) load(library, #symbol, d.member);
+
 Driver open() {
   void* const library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
@@ -32,40 +31,11 @@ Driver open() {
     no_device(why != nullptr ? why : "no libcuda.so.1");
   }
   Driver d{};
-  load(library, "cuInit", d.init);
-  load(library, "cuGetErrorName", d.error_name);
-  load(library, "cuGetErrorString", d.error_text);
-  load(library, "cuDeviceGetCount", d.device_count);
+  TRTACT_DRIVER(TRTACT_LOAD)
   d.check(d.init(0), "start CUDA");
   int count = 0;
   d.check(d.device_count(&count), "count the GPUs");
   if (count == 0) no_device("the driver has no GPU");
-  load(library, "cuDeviceGet", d.device_get);
-  load(library, "cuDevicePrimaryCtxRetain", d.context_retain);
-  load(library, "cuDevicePrimaryCtxRelease_v2", d.context_release);
-  load(library, "cuCtxSetCurrent", d.context_set);
-  load(library, "cuMemGetInfo_v2", d.memory_info);
-  load(library, "cuMemAlloc_v2", d.allocate);
-  load(library, "cuMemFree_v2", d.free);
-  load(library, "cuMemHostAlloc", d.host_allocate);
-  load(library, "cuMemFreeHost", d.host_free);
-  load(library, "cuMemcpyHtoDAsync_v2", d.copy_in);
-  load(library, "cuMemcpyDtoHAsync_v2", d.copy_out);
-  load(library, "cuStreamCreate", d.stream_create);
-  load(library, "cuStreamDestroy_v2", d.stream_destroy);
-  load(library, "cuStreamSynchronize", d.stream_wait);
-  load(library, "cuStreamBeginCapture_v2", d.capture_begin);
-  load(library, "cuStreamEndCapture", d.capture_end);
-  load(library, "cuEventCreate", d.event_create);
-  load(library, "cuEventDestroy_v2", d.event_destroy);
-  load(library, "cuEventRecord", d.event_record);
-  load(library, "cuEventQuery", d.event_query);
-  load(library, "cuEventSynchronize", d.event_wait);
-  load(library, "cuEventElapsedTime", d.event_elapsed);
-  load(library, "cuGraphInstantiateWithFlags", d.graph_instantiate); // CUDA 11.4
-  load(library, "cuGraphLaunch", d.graph_launch);
-  load(library, "cuGraphDestroy", d.graph_destroy);
-  load(library, "cuGraphExecDestroy", d.graph_exec_destroy);
   return d;
 }
 
@@ -123,7 +93,7 @@ Buffer::Buffer(size_t bytes, const std::string& name) : driver_(driver()), bytes
   const size_t room = std::max<size_t>(bytes, 1); // 0 bytes cannot be allocated
   const std::string what = std::to_string(bytes) + " bytes for tensor '" + name + "'";
   if (const int code = driver_.allocate(&device_, room); code != 0) {
-    driver_.check(code, (code == out_of_memory ? "out of device memory: allocate " : "allocate ") + what);
+    driver_.check(code, (code == CUDA_OUT_OF_MEMORY ? "out of device memory: allocate " : "allocate ") + what);
   }
   if (const int code = driver_.host_allocate(&host_, room, 0); code != 0) {
     driver_.free(device_);
@@ -145,7 +115,7 @@ void Buffer::to_host(cudaStream_t stream) const {
 }
 
 Stream::Stream() : driver_(driver()) {
-  driver_.check(driver_.stream_create(&stream_, stream_non_blocking), "create a CUDA stream");
+  driver_.check(driver_.stream_create(&stream_, CUDA_STREAM_NON_BLOCKING), "create a CUDA stream");
 }
 
 Stream::~Stream() { driver_.stream_destroy(stream_); }
@@ -153,7 +123,7 @@ Stream::~Stream() { driver_.stream_destroy(stream_); }
 void Stream::wait() const { driver_.check(driver_.stream_wait(stream_), "run the engine"); }
 
 Event::Event(bool blocking) : driver_(driver()), blocking_(blocking) {
-  driver_.check(driver_.event_create(&event_, blocking ? event_blocking : 0), "create a CUDA event");
+  driver_.check(driver_.event_create(&event_, blocking ? CUDA_EVENT_BLOCKING : 0), "create a CUDA event");
 }
 
 Event::~Event() { driver_.event_destroy(event_); }
@@ -167,8 +137,8 @@ void Event::wait() const {
     driver_.check(driver_.event_wait(event_), "run the engine");
     return;
   }
-  int code = not_ready;
-  while (code == not_ready) code = driver_.event_query(event_);
+  int code = CUDA_NOT_READY;
+  while (code == CUDA_NOT_READY) code = driver_.event_query(event_);
   driver_.check(code, "run the engine");
 }
 
@@ -184,7 +154,7 @@ Capture::~Capture() {
 }
 
 void Capture::begin(const Stream& stream) {
-  driver_.check(driver_.capture_begin(stream.get(), capture_thread), "capture a CUDA graph");
+  driver_.check(driver_.capture_begin(stream.get(), CUDA_CAPTURE_THREAD), "capture a CUDA graph");
 }
 
 void Capture::end(const Stream& stream) {

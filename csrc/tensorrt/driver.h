@@ -56,7 +56,53 @@ struct Driver {
   void check(int code, const std::string& attempt) const;
 };
 
-constexpr int not_ready = 600; // event_query: not yet
+// F(member, its name in the library) for every function of the table. The youngest is
+// cuGraphInstantiateWithFlags, of CUDA 11.4.
+#define TRTACT_DRIVER(F)                            \
+  F(init, cuInit)                                   \
+  F(error_name, cuGetErrorName)                     \
+  F(error_text, cuGetErrorString)                   \
+  F(device_count, cuDeviceGetCount)                 \
+  F(device_get, cuDeviceGet)                        \
+  F(context_retain, cuDevicePrimaryCtxRetain)       \
+  F(context_release, cuDevicePrimaryCtxRelease_v2)  \
+  F(context_set, cuCtxSetCurrent)                   \
+  F(memory_info, cuMemGetInfo_v2)                   \
+  F(allocate, cuMemAlloc_v2)                        \
+  F(free, cuMemFree_v2)                             \
+  F(host_allocate, cuMemHostAlloc)                  \
+  F(host_free, cuMemFreeHost)                       \
+  F(copy_in, cuMemcpyHtoDAsync_v2)                  \
+  F(copy_out, cuMemcpyDtoHAsync_v2)                 \
+  F(stream_create, cuStreamCreate)                  \
+  F(stream_destroy, cuStreamDestroy_v2)             \
+  F(stream_wait, cuStreamSynchronize)               \
+  F(capture_begin, cuStreamBeginCapture_v2)         \
+  F(capture_end, cuStreamEndCapture)                \
+  F(event_create, cuEventCreate)                    \
+  F(event_destroy, cuEventDestroy_v2)               \
+  F(event_record, cuEventRecord)                    \
+  F(event_query, cuEventQuery)                      \
+  F(event_wait, cuEventSynchronize)                 \
+  F(event_elapsed, cuEventElapsedTime)              \
+  F(graph_instantiate, cuGraphInstantiateWithFlags) \
+  F(graph_launch, cuGraphLaunch)                    \
+  F(graph_destroy, cuGraphDestroy)                  \
+  F(graph_exec_destroy, cuGraphExecDestroy)
+
+enum { CUDA_OUT_OF_MEMORY = 2, CUDA_NOT_READY = 600 }; // event_query: not yet
+// No driver that works, or no GPU.
+enum {
+  CUDA_NOT_INITIALIZED = 3,
+  CUDA_STUB_LIBRARY = 34,
+  CUDA_NO_DEVICE = 100,
+  CUDA_SYSTEM_NOT_READY = 802,
+  CUDA_DRIVER_MISMATCH = 803,
+  CUDA_NOT_COMPATIBLE = 804
+};
+enum { CUDA_STREAM_NON_BLOCKING = 1 }; // not in step with the legacy stream
+enum { CUDA_EVENT_BLOCKING = 1 };      // wait by sleeping
+enum { CUDA_CAPTURE_THREAD = 1 };      // other threads may do as they like
 
 // The driver, opened once. Throws Failure with NO_DEVICE where there is none
 // or it has no GPU.

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include "driver.h"
 #include "failure.h"
 #include "log.h"
 
@@ -59,8 +60,8 @@ std::unique_ptr<Object> made(void* object, const char* what) {
 void require_gpu() {
   void* const driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (driver == nullptr) no_device(loader_error());
-  int (*init)(unsigned flags) = nullptr;
-  int (*count)(int* devices) = nullptr;
+  decltype(cuda::Driver::init) init = nullptr;
+  decltype(cuda::Driver::device_count) count = nullptr;
   std::string why = find(driver, "cuInit", init);
   if (why.empty()) why = find(driver, "cuDeviceGetCount", count);
   if (!why.empty()) no_device(why);

@@ -256,7 +256,7 @@ int set_conv(cudnnConvolutionDescriptor_t c, int spatial, const int* pad, const 
 
 const Dnn& cudnn() {
   static const Dnn table = {
-      "emulated",
+      "emulated", []() -> size_t { return 0; },
       create<cudnnContext>, destroy<cudnnContext>, set_stream<cudnnContext>,
       [](int) { return "bad parameter"; },
       create<cudnnTensorStruct>, destroy<cudnnTensorStruct>, set_tensor,
@@ -271,7 +271,7 @@ const Dnn& cudnn() {
 
 const Blas& cublas() {
   static const Blas table = {
-      "emulated", create<cublasContext>, destroy<cublasContext>, set_stream<cublasContext>,
+      "emulated", [](int, int*) { return 0; }, create<cublasContext>, destroy<cublasContext>, set_stream<cublasContext>,
       [](cublasHandle_t, void*, size_t) { return 0; }, gemm,
   };
   return table;

@@ -12,7 +12,8 @@ void* open_first(const char* what, std::initializer_list<const char*> names) {
   std::string reason;
   for (const char* name : names) {
     if (void* handle = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return handle;
-    if (reason.empty()) reason = dlerror();
+    const std::string why = dlerror();
+    if (reason.empty() || why.rfind(name, 0) != 0) reason = why; // rather that it lacks something than that it is not there
   }
   fail(std::string(what) + " was not found (" + reason + "): install it, or add its folder to LD_LIBRARY_PATH");
 }
@@ -26,7 +27,10 @@ void find(void* handle, const char* name, F* function) {
 #define TRTACT_FIND(member, symbol) find(h, #symbol, &t.member);
 
 Dnn open_dnn() {
-  void* h = open_first("cuDNN 8 or 9", {"libcudnn.so.9", "libcudnn.so.8"});
+  // cuDNN 8 opens its parts itself, and ends the process where the first lacks its cuBLAS.
+  // Opened here, that is an error like others.
+  void* h = open_first("cuDNN 8 or 9", {"libcudnn.so.9", "libcudnn_ops_infer.so.8"});
+  if (!dlsym(h, "cudnnConvolutionForward")) h = open_first("cuDNN 8", {"libcudnn.so.8"});
   Dnn t{};
   TRTACT_CUDNN(TRTACT_FIND)
   const size_t v = t.get_version(), major = v >= 90000 ? 10000 : 1000;

@@ -9,7 +9,7 @@
 namespace trtact::cuda {
 namespace {
 
-constexpr int no_device_codes[] = {CUDA_NOT_INITIALIZED,  CUDA_STUB_LIBRARY,    35, CUDA_NO_DEVICE,
+constexpr int no_device_codes[] = {CUDA_NOT_INITIALIZED,  CUDA_STUB_LIBRARY,    CUDA_NO_DEVICE,
                                    CUDA_SYSTEM_NOT_READY, CUDA_DRIVER_MISMATCH, CUDA_NOT_COMPATIBLE};
 
 [[noreturn]] void no_device(const std::string& why) {

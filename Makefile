@@ -16,7 +16,7 @@ NATIVE_FLAGS = -DONEDNN_ROOT="$$ONEDNN_ROOT" -DTENSORRT_ROOT="$${TENSORRT_ROOT:-
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 PROTOC_GEN  := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.6
 
-.PHONY: help setup setup-cuda setup-test build native go demo test test-gpu sanitize-gpu check-tensorrt bench bench-gpu references accuracy ladder \
+.PHONY: help setup setup-cuda setup-test build native go demo test test-gpu sanitize-gpu check-tensorrt check-cuda bench bench-gpu references accuracy ladder \
         zoo lint fuzz docs update-snapshots generate sanitize install clean
 
 help: ## this list
@@ -48,6 +48,9 @@ test: setup-test native go ## all tests; ends with the counts of passed, failed 
 
 check-tensorrt: setup native ## the TensorRT shims against TensorRT's real libraries, 8.4 to 11 (fetches 2.8 GB; see the script)
 	@scripts/check_tensorrt.sh
+
+check-cuda: ## our declarations of cuDNN, cuBLAS, NCCL and the driver against NVIDIA's own, CUDA 11.8 to 13 (fetches 5 GB; see the script)
+	@scripts/check_cuda.sh
 
 test-gpu: setup-test native go ## the tests that need an NVIDIA GPU, as a table; skips where there is none
 	@scripts/gpu.sh test

@@ -6,6 +6,7 @@
 package cuda
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,8 +77,8 @@ func find(names []string, symbol string, text func(int) string) Library {
 				return Library{Path: found, Version: text(version)}
 			case err == nil:
 				return Library{Path: found}
-			case path != name && broken.Path == "":
-				broken = Library{Path: path, Problem: err.Error()}
+			case broken.Path == "" && (found != "" || path != name):
+				broken = Library{Path: cmp.Or(found, path), Problem: err.Error()}
 			}
 		}
 	}

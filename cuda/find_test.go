@@ -67,6 +67,18 @@ func TestFindReportsWhatDoesNotOpen(t *testing.T) {
 	}
 }
 
+// TestFindCuDNN8: it ends the process that calls it where its first part does not open.
+func TestFindCuDNN8(t *testing.T) {
+	lib := home(t)
+	path := library(t, lib, "libcudnn.so.8", "#include <stdlib.h>\n#include <stddef.h>\nsize_t cudnnGetVersion(void) { abort(); }")
+	if err := os.WriteFile(filepath.Join(lib, "libcudnn_ops_infer.so.8"), []byte("not a library"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := find([]string{"libcudnn.so.8"}, "cudnnGetVersion", cudnnVersion); got.Path != path || !strings.Contains(got.Problem, "libcudnn_ops_infer.so.8") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestFindNothing(t *testing.T) {
 	home(t)
 	if got := find([]string{"libtrtactnowhere.so.1"}, "version", cudaVersion); got != (Library{}) {

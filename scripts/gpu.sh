@@ -7,9 +7,10 @@
 #   scripts/gpu.sh sanitize         the tests of operators under compute-sanitizer
 #   scripts/gpu.sh bench [MODEL...] every model in FP32, FP16, INT8 and INT8+FP16, in
 #                                   turns, as Markdown (default: the bundled detector,
-#                                   then those of TRTACT_DATA); a training step beside
-#                                   PyTorch's on the same GPU, where TRTACT_TORCH names a
-#                                   Python that has it
+#                                   then those of TRTACT_DATA); the backend's passes over
+#                                   memory; the parts of a training step; a step beside
+#                                   PyTorch's on the same GPU in fp32, tf32 and bf16, where
+#                                   TRTACT_TORCH names a Python that has it
 #
 # What stands between the two lines of = goes into docs/results.md as it is.
 set -euo pipefail
@@ -70,6 +71,14 @@ bench)
         build/trtact --quiet bench "$model" --precision fp32,fp16,int8,int8+fp16 --data "$data" --cuda-graph --format markdown ||
             { echo "$(basename "$model"): failed" >&2; status=1; }
     done
+    printf '\n### passes over memory, beside what the memory can do\n\n| pass | time | reached | of it |\n|---|--:|--:|--:|\n'
+    TRTACT_TEST_DEVICE=cuda go test -count=1 -run '^$' -bench ElementwiseTraining -benchtime 1x ./internal/compute | grep '^|' ||
+        { echo "passes over memory: failed" >&2; status=1; }
+    if [ -n "${TRTACT_DATA:-}" ]; then
+        printf '\n### where a step of YOLOv5n spends its time, one picture at 640, tf32\n'
+        TRTACT_TEST_DEVICE=cuda TRTACT_TEST_PRECISION=tf32 go test -count=1 -run '^$' -bench StepParts ./internal/nn | grep '^|' ||
+            { echo "parts of a step: failed" >&2; status=1; }
+    fi
     if [ -n "${TRTACT_TORCH:-}" ] && [ -n "${TRTACT_PYTHON:-}" ]; then
         printf '\n### a step of training\n\n'
         "$TRTACT_PYTHON" scripts/bench/bench.py --device cuda || { echo "training: failed" >&2; status=1; }

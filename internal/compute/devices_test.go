@@ -57,3 +57,30 @@ func TestWhyThereIsNoDevice(t *testing.T) {
 		}
 	}
 }
+
+// TestOldGPUs: what a GPU has no instructions for is refused by the GPU's name.
+func TestOldGPUs(t *testing.T) {
+	for _, library := range testenv.ComputeLibraries(t) {
+		if library.Kind != "emulated" {
+			continue
+		}
+		t.Setenv("TRTACT_EMULATED_CAPABILITY", "70")
+		if d, err := Open(library.Path, 0); err == nil || !strings.Contains(err.Error(), "sm_70 is older than sm_75") {
+			t.Errorf("sm_70: %v, %v", d, err)
+		}
+		t.Setenv("TRTACT_EMULATED_CAPABILITY", "75")
+		d, err := Open(library.Path, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := []Tensor{{Dims: []int{1}}}
+		for _, m := range []Math{FP32, TF32, BF16} {
+			op, err := d.NewOp(OpDesc{Params: Unary{}, Math: m, Inputs: one, Outputs: one})
+			if m != FP32 && (err == nil || !strings.Contains(err.Error(), "sm_75 multiplies no TF32 and no BF16")) || m == FP32 && err != nil {
+				t.Errorf("sm_75, math %d: %v", m, err)
+			}
+			op.Close()
+		}
+		d.Close()
+	}
+}

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"trtact/internal/testenv"
 )
 
 // yoloConvs are convolutions of YOLOv5n at 640 and of the mobile detectors.
@@ -110,11 +113,11 @@ func seconds(b *testing.B, d *Device, desc OpDesc) (float64, string) {
 	defer p.Close()
 	least := math.Inf(1)
 	for i, end := 0, time.Now().Add(60*time.Millisecond); i < 10 || time.Now().Before(end); i++ {
-		start := time.Now()
-		if err := p.Run(0, 1); err != nil {
+		spent := []float64{0}
+		if err := p.RunTimed(0, 1, spent); err != nil {
 			b.Fatal(err)
 		}
-		least = math.Min(least, time.Since(start).Seconds())
+		least = math.Min(least, spent[0])
 	}
 	return least, op.Info()
 }
@@ -140,17 +143,31 @@ func BenchmarkConvolutionGradients(b *testing.B) {
 }
 
 // BenchmarkElementwiseTraining prints GB/s of the passes over memory that a step
-// makes, tensors of 64 channels at 80x80, four images.
+// makes, tensors of 64 channels at 80x80, four images. With TRTACT_TEST_DEVICE=cuda on a
+// GPU, sixty-four images, beside what its memory can do.
 func BenchmarkElementwiseTraining(b *testing.B) {
-	d, err := OpenCPU()
+	images, peak := 4, 0.0
+	open := OpenCPU
+	switch os.Getenv("TRTACT_TEST_DEVICE") {
+	case "cuda":
+		images, peak = 64, testenv.GPUBandwidth(b)
+		open = func() (*Device, error) { return OpenCUDA(0) }
+	case "emulated": // to see that it runs
+		images = 1
+		for _, l := range testenv.ComputeLibraries(b) {
+			open = func() (*Device, error) { return Open(l.Path, 0) }
+		}
+	}
+	d, err := open()
 	if err != nil {
 		b.Skip(err)
 	}
-	defer d.Close()
-	t, one, two := Tensor{[]int{4, 64, 80, 80}, Blocked}, Tensor{Dims: []int{1}}, Tensor{Dims: []int{2}}
-	flat := Tensor{Dims: []int{7_000_000}}
-	head := Tensor{[]int{4, 255, 40, 40}, Blocked}
-	big := Tensor{[]int{4, 64, 160, 160}, Blocked}
+	b.Cleanup(func() { d.Close() }) // behind the buffers'
+	t, one, two := Tensor{[]int{images, 64, 80, 80}, Blocked}, Tensor{Dims: []int{1}}, Tensor{Dims: []int{2}}
+	parameters := images * 1_750_000
+	flat := Tensor{Dims: []int{parameters}}
+	head := Tensor{[]int{images, 255, 40, 40}, Blocked}
+	big := Tensor{[]int{images, 64, 160, 160}, Blocked}
 	silu := Activation{Kind: Silu}
 	pool := Pool{Window: Window{repeat(2, 5), repeat(2, 1), repeat(2, 1), repeat(2, 2), repeat(2, 2)}}
 	axes := []Taps{tapsOf(80, 160, false), tapsOf(80, 160, false)}
@@ -166,16 +183,16 @@ func BenchmarkElementwiseTraining(b *testing.B) {
 		{"silu + quantise backward, LSQ", OpDesc{Params: aq, Inputs: []Tensor{t, one, t}, Outputs: []Tensor{t, one}}},
 		{"observe silu", OpDesc{Params: ObserveScale{Act: silu, Rate: 0.9, Levels: 127}, Inputs: []Tensor{t}, Outputs: []Tensor{two, one}}},
 		{"sum of two", OpDesc{Params: Sum{}, Inputs: []Tensor{t, t}, Outputs: []Tensor{t}}},
-		{"product summed per channel", OpDesc{Params: SumTo{}, Inputs: []Tensor{t, t}, Outputs: []Tensor{{[]int{4, 64, 1, 1}, Blocked}}}},
+		{"product summed per channel", OpDesc{Params: SumTo{}, Inputs: []Tensor{t, t}, Outputs: []Tensor{{[]int{images, 64, 1, 1}, Blocked}}}},
 		{"max pool 5x5 backward", OpDesc{Params: PoolBackward{pool}, Inputs: []Tensor{t, t}, Outputs: []Tensor{t}}},
 		{"nearest 2x backward", OpDesc{Params: ResizeBackward{axes}, Inputs: []Tensor{big}, Outputs: []Tensor{t}}},
 		{"soft label, last axis", OpDesc{Params: Loss{LossSoftLabel, 3, 1, 1}, Inputs: []Tensor{head, head}, Outputs: []Tensor{two, head}}},
 		{"l2", OpDesc{Params: Loss{Kind: LossL2, Weight: 1}, Inputs: []Tensor{head, head}, Outputs: []Tensor{two, head}}},
 		{"norm", OpDesc{Params: GradientNorm{1, 1}, Inputs: []Tensor{flat}, Outputs: []Tensor{two}}},
-		{"momentum", OpDesc{Params: Optimize{Kind: Momentum, Momentum: 0.9, Segments: []Segment{{0, 7_000_000, 1, 1e-4}}}, Inputs: []Tensor{flat, two}, Outputs: []Tensor{flat, flat}}},
-		{"adam", OpDesc{Params: Optimize{Kind: Adam, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, Segments: []Segment{{0, 7_000_000, 1, 1e-4}}}, Inputs: []Tensor{flat, two}, Outputs: []Tensor{flat, flat, flat}}},
+		{"momentum", OpDesc{Params: Optimize{Kind: Momentum, Momentum: 0.9, Segments: []Segment{{0, parameters, 1, 1e-4}}}, Inputs: []Tensor{flat, two}, Outputs: []Tensor{flat, flat}}},
+		{"adam", OpDesc{Params: Optimize{Kind: Adam, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, Segments: []Segment{{0, parameters, 1, 1e-4}}}, Inputs: []Tensor{flat, two}, Outputs: []Tensor{flat, flat, flat}}},
 	} {
-		c.Threads = 2
+		c.Threads = 2 // on the CPU
 		s, _ := seconds(b, d, c.OpDesc)
 		bytes := 0
 		for _, list := range [][]Tensor{c.Inputs, c.Outputs} {
@@ -183,6 +200,10 @@ func BenchmarkElementwiseTraining(b *testing.B) {
 				bytes += t.Bytes(d.Block())
 			}
 		}
-		fmt.Printf("%-32s %7.2f ms %6.1f GB/s\n", c.name, s*1e3, float64(bytes)/s/1e9)
+		share := ""
+		if peak > 0 {
+			share = fmt.Sprintf(" %.0f %% |", 100*float64(bytes)/s/peak)
+		}
+		fmt.Printf("| %-30s | %8.3f ms | %6.1f GB/s |%s\n", c.name, s*1e3, float64(bytes)/s/1e9, share)
 	}
 }

@@ -23,11 +23,13 @@ const (
 // onnxruntime.
 func TestGPUAgreement(t *testing.T) {
 	needGPU(t)
+	t.Log(agreementHead)
 	agrees(t, sampleFile("shapes.onnx"), sampleFile("calib"))
 }
 
 func TestGPUAgreementOfDetectors(t *testing.T) {
 	needGPU(t)
+	t.Log(agreementHead)
 	models, err := filepath.Glob(filepath.Join(testenv.Data(t, "models"), "*.onnx"))
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +48,9 @@ func needGPU(t *testing.T) {
 		t.Skipf("skipped: needs a GPU: %v", err)
 	}
 	m.Close()
-	t.Log("| model | FP32 engine from the model | INT8 engine | INT8 simulated | engine from simulation |")
 }
+
+const agreementHead = "| model | FP32 engine from the model | INT8 engine | INT8 simulated | engine from simulation |"
 
 // agrees builds engines of a model and compares them on the pictures in data.
 func agrees(t *testing.T, model, data string) {

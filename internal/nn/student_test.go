@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"trtact/internal/compute"
@@ -273,6 +274,10 @@ func testQuantisersInTraining(t *testing.T, device testDevice) {
 	// off by a rounding of each factor.
 	for _, precision := range []compute.Math{compute.TF32, compute.BF16} {
 		tr, err := NewTrainer(c.model, d, TrainOptions{Workers: 1, Math: precision, Losses: []LossNode{{Tensor: "z", Kind: compute.LossL2, Weight: 1}}})
+		if err != nil && strings.Contains(err.Error(), "multiplies no TF32") { // sm_75
+			t.Log(err)
+			break
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -78,8 +78,8 @@ type Trainer struct {
 	t        *training
 	o        TrainOptions
 	contexts []*Context
-	zeros    []float32         // of a context's gradients
-	moments  []*compute.Buffer // of the optimiser, beside the parameters
+	clear    []*compute.Program // of each context's gradients
+	moments  []*compute.Buffer  // of the optimiser, beside the parameters
 
 	thread       systemThread
 	before       *compute.Program
@@ -194,9 +194,20 @@ func (tr *Trainer) allocate() (err error) {
 		}
 		tr.contexts = append(tr.contexts, c)
 	}
-	tr.zeros = make([]float32, n.gradientBytes/4)
 	if tr.threads() > 1 {
 		tr.thread = startThread()
+	}
+	for _, c := range tr.contexts {
+		all := operand{compute.Tensor{Dims: []int{n.gradientBytes / 4}}, compute.Address{Buffer: c.gradients}}
+		s, err := tr.step(compute.Copy{Fill: true}, nil, all)
+		if err != nil {
+			return err
+		}
+		p, err := n.device.NewProgram([]compute.Step{s}, tr.o.Threads)
+		if err != nil {
+			return err
+		}
+		tr.clear = append(tr.clear, p)
 	}
 	var before []compute.Step
 	for _, s := range t.before {
@@ -212,8 +223,10 @@ func (tr *Trainer) Close() {
 	for _, u := range tr.perImages {
 		u.close()
 	}
-	if tr.before != nil {
-		tr.before.Close()
+	for _, p := range append(tr.clear, tr.before) {
+		if p != nil {
+			p.Close()
+		}
 	}
 	for _, c := range tr.contexts {
 		c.Close()

@@ -1,13 +1,16 @@
 package nn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +70,36 @@ func studentOf(t testing.TB, m *onnx.Model) *onnx.Model {
 	return q
 }
 
+// stepDevice is what BenchmarkStep and BenchmarkStepParts run on, TRTACT_TEST_DEVICE or
+// else the CPU, and how many threads or, on a GPU, pictures at once it gets.
+func stepDevice(b *testing.B) (*compute.Device, int) {
+	if kind := os.Getenv("TRTACT_TEST_DEVICE"); kind == "cuda" || kind == "emulated" {
+		d, err := compute.Open(testenv.ComputeLibraries(b)[0].Path, 0)
+		if err != nil {
+			b.Skipf("skipped: needs an NVIDIA GPU and the CUDA backend: %v", err)
+		}
+		b.Cleanup(func() { d.Close() })
+		return d, 4
+	}
+	return openCPU(b), runtime.GOMAXPROCS(0)
+}
+
+// stepTrainer is what the steps of both are made with: mean squared errors at the heads,
+// SGD, in TRTACT_TEST_PRECISION.
+func stepTrainer(b *testing.B, d *compute.Device, m *onnx.Model, heads []string, workers, threads int) *Trainer {
+	o := TrainOptions{Quantizer: FixedScales, Optimizer: compute.Optimize{Kind: compute.SGD}, Workers: workers, Threads: threads,
+		Math: map[string]compute.Math{"tf32": compute.TF32, "bf16": compute.BF16}[os.Getenv("TRTACT_TEST_PRECISION")]}
+	for _, h := range heads {
+		o.Losses = append(o.Losses, LossNode{Tensor: h, Kind: compute.LossL2, Weight: 1})
+	}
+	tr, err := NewTrainer(studentOf(b, m), d, o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(tr.Close)
+	return tr
+}
+
 // BenchmarkStep is a step of YOLOv5n's distillation as scripts/bench/train_torch.py
 // makes it: teacher, student with quantised activations and weights, mean squared
 // errors at the three heads, SGD. Pictures differ from step to step. The figure to
@@ -75,32 +108,15 @@ func studentOf(t testing.TB, m *onnx.Model) *onnx.Model {
 func BenchmarkStep(b *testing.B) {
 	for _, c := range []struct{ size, batch int }{{320, 4}, {640, 1}, {640, 4}, {640, 16}} {
 		b.Run(fmt.Sprintf("%d/batch=%d", c.size, c.batch), func(b *testing.B) {
-			d, threads := openCPU(b), runtime.GOMAXPROCS(0)
-			if os.Getenv("TRTACT_TEST_DEVICE") == "cuda" {
-				var err error
-				if d, err = compute.OpenCUDA(0); err != nil {
-					b.Skipf("skipped: needs an NVIDIA GPU and the CUDA backend: %v", err)
-				}
-				defer d.Close()
-				threads = 4 // as many pictures at once
-			}
+			d, threads := stepDevice(b)
 			m, heads := cutToHeads(b, "yolov5n", c.size)
-			o := TrainOptions{Quantizer: FixedScales, Optimizer: compute.Optimize{Kind: compute.SGD}, Workers: min(threads, c.batch)}
-			o.Math = map[string]compute.Math{"tf32": compute.TF32, "bf16": compute.BF16}[os.Getenv("TRTACT_TEST_PRECISION")]
-			o.Threads = threads / o.Workers
-			for _, h := range heads {
-				o.Losses = append(o.Losses, LossNode{Tensor: h, Kind: compute.LossL2, Weight: 1})
-			}
-			teacher, err := Compile(m, d, Options{Plain: true, Workers: o.Workers, Threads: o.Threads})
+			workers := min(threads, c.batch)
+			teacher, err := Compile(m, d, Options{Plain: true, Workers: workers, Threads: threads / workers})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer teacher.Close()
-			tr, err := NewTrainer(studentOf(b, m), d, o)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer tr.Close()
+			tr := stepTrainer(b, d, m, heads, workers, threads/workers)
 			input := m.Graph.Inputs[0].Name
 			pictures := make([][]float32, 8)
 			for i := range pictures {
@@ -149,4 +165,65 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "ms/step")
 		})
 	}
+}
+
+// BenchmarkStepParts prints where the time of one picture's part of a step goes, forwards
+// and backwards at 640, by operator, and how much of it is cuDNN's and cuBLAS's. On a GPU
+// operators are timed one by one, so the gaps that a graph has not are in it.
+func BenchmarkStepParts(b *testing.B) {
+	size := 640
+	if os.Getenv("TRTACT_TEST_DEVICE") == "emulated" { // to see that it runs
+		size = 32
+	}
+	d, threads := stepDevice(b)
+	if d.Name() == "cuda" {
+		threads = 1
+	}
+	m, heads := cutToHeads(b, "yolov5n", size)
+	tr := stepTrainer(b, d, m, heads, 1, threads)
+	if err := tr.runBefore(); err != nil {
+		b.Fatal(err)
+	}
+	c := tr.contexts[0]
+	r := rand.New(rand.NewPCG(1, 1))
+	if err := c.SetInput(m.Graph.Inputs[0].Name, fill(3*size*size, r.Float32)); err != nil {
+		b.Fatal(err)
+	}
+	spent := make([]float64, len(tr.n.steps))
+	runs := 0
+	for b.Loop() {
+		if runs++; runs == 1 { // it touches the memory
+			if err := c.Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := c.RunTimed(spent); err != nil {
+			b.Fatal(err)
+		}
+	}
+	type part struct {
+		name    string
+		seconds float64
+		count   int
+	}
+	parts, all, libraries := map[string]*part{}, 0.0, 0.0
+	for i, s := range tr.n.steps {
+		name := s.what
+		if info := s.op.Info(); strings.HasPrefix(info, "cudnn") || strings.HasPrefix(info, "cublas") {
+			name += ", " + info[:strings.IndexAny(info+" ", " ")]
+			libraries += spent[i]
+		}
+		if parts[name] == nil {
+			parts[name] = &part{name: name}
+		}
+		parts[name].seconds += spent[i]
+		parts[name].count++
+		all += spent[i]
+	}
+	list := slices.SortedFunc(maps.Values(parts), func(a, b *part) int { return cmp.Compare(b.seconds, a.seconds) })
+	fmt.Printf("\n| operator | of them | ms | share |\n|---|--:|--:|--:|\n")
+	for _, p := range list {
+		fmt.Printf("| %s | %d | %.3f | %.1f %% |\n", p.name, p.count, p.seconds*1e3/float64(runs), 100*p.seconds/all)
+	}
+	fmt.Printf("| all | %d | %.3f | %.1f %% in cuDNN and cuBLAS |\n", len(tr.n.steps), all*1e3/float64(runs), 100*libraries/all)
 }

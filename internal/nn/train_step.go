@@ -97,7 +97,7 @@ func (tr *Trainer) Step(ctx context.Context, images int, rate float64, feed func
 // share computes the gradients of worker k's images and the sums of their losses.
 func (tr *Trainer) share(ctx context.Context, c *Context, k, images int, feed func(int, *Feed) error) ([]float64, error) {
 	sums := make([]float64, 2*len(tr.t.losses))
-	if err := c.gradients.Upload(0, tr.zeros); err != nil {
+	if err := c.thread.do(func() error { return tr.clear[k].Run(0, 1) }); err != nil {
 		return nil, err
 	}
 	for i := k; i < images; i += len(tr.contexts) {

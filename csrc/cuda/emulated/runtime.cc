@@ -132,8 +132,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {};
   snprintf(p->name, sizeof p->name, "emulated device");
   p->totalGlobalMem = device_memory();
-  p->major = 8;
-  p->minor = 0;
+  const char* text = getenv("TRTACT_EMULATED_CAPABILITY"); // 75 for sm_75
+  const int capability = text ? atoi(text) : 80;
+  p->major = capability / 10;
+  p->minor = capability % 10;
   p->multiProcessorCount = 2;
   return cudaSuccess;
 }

@@ -211,6 +211,7 @@ func (s *Spec) scan(found []candidate, images map[string][]float32, l, a int, o 
 		if !ok {
 			continue
 		}
+		weight := h.weight(object)
 		best := candidate{class: -1, score: o.Score, level: int32(l), anchor: int32(a), cell: int32(cell)}
 		at := cell * class.cell
 		for c := range h.Classes {
@@ -219,7 +220,7 @@ func (s *Spec) scan(found []candidate, images map[string][]float32, l, a int, o 
 			if v < least {
 				continue
 			}
-			score := h.score(object, v)
+			score := h.score(weight, v)
 			if o.MultiLabel {
 				if score > o.Score {
 					found = append(found, candidate{score, int32(l), int32(a), int32(cell), int32(c)})
@@ -253,17 +254,24 @@ func scanPlanes(found []candidate, class field, cells, l, a int, h *Head, o Opti
 	return found
 }
 
-// score is that of a prediction with an objectness and a class value as the
+// weight is what a prediction's objectness counts for in its scores.
+func (h *Head) weight(object float32) float64 {
+	if h.ObjectPower > 0 {
+		return math.Pow(float64(max(object, 0)), float64(h.ObjectPower))
+	}
+	return float64(object)
+}
+
+// score is that of a class of a prediction: of its weight and a class value as the
 // network gave it.
-func (h *Head) score(object, class float32) float32 {
+func (h *Head) score(weight float64, class float32) float32 {
 	if h.ClassLogits {
 		class = sigmoid(class)
 	}
 	if h.ObjectPower > 0 {
-		p := float64(h.ObjectPower)
-		return float32(math.Pow(float64(max(object, 0)), p) * math.Pow(float64(max(class, 0)), 1-p))
+		return float32(weight * math.Pow(float64(max(class, 0)), 1-float64(h.ObjectPower)))
 	}
-	return object * class
+	return float32(weight * float64(class))
 }
 
 // leastClass is a class value below which a score cannot exceed the threshold;

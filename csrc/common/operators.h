@@ -41,7 +41,6 @@
   X(TRTACT_OP_ACT_QUANTIZE_BACKWARD, make_act_quantize_backward)                \
   X(TRTACT_OP_QUANTIZE_WEIGHTS, make_quantize_weights)                          \
   X(TRTACT_OP_QUANTIZE_WEIGHTS_BACKWARD, make_quantize_weights_backward)        \
-  X(TRTACT_OP_OBSERVE_SCALE, make_observe_scale)                                \
   X(TRTACT_OP_LOSS, make_loss)                                                  \
   X(TRTACT_OP_GRADIENT_NORM, make_gradient_norm)                                \
   X(TRTACT_OP_OPTIMIZE, make_optimize)

@@ -2,6 +2,8 @@
 // them whose value does not depend on the number of threads.
 #pragma once
 
+#include <algorithm>
+
 #include "op.h"
 
 // After a lambda's parameters: what stands in an inner loop must become part of
@@ -116,6 +118,41 @@ inline Two sum_elements(const View& v, Two* part, const F& f) {
     }
   });
   return total(part, count);
+}
+
+// The greatest of f(i, real), an integer of 0 or more, over every stored element. part
+// has pieces_of(v) places.
+template <class F>
+inline int32_t greatest_element(const View& v, int32_t* part, const F& f) {
+  const int64_t count = pieces_of(v), size = v.padded() ? v.space * kBlock : kPiece;
+  parallel(count, std::max<int64_t>(1, kGrain / size), [&](int64_t from, int64_t to) {
+    const F g = f;
+    for (int64_t p = from; p < to; p++) {
+      int32_t top = 0;
+      if (v.padded()) {
+        const int64_t used = v.used(p % v.blocks);
+        int32_t tops[kBlock] = {}, mask[kBlock];
+        for (int64_t l = 0; l < kBlock; l++) mask[l] = l < used ? 1 : 0;
+        for (int64_t i = p * size; i < (p + 1) * size; i += kBlock) {
+#pragma omp simd
+          for (int64_t l = 0; l < kBlock; l++) {
+            const int32_t t = g(i + l, mask[l] != 0);
+            tops[l] = tops[l] > t ? tops[l] : t;
+          }
+        }
+        top = *std::max_element(tops, tops + used);
+      } else {
+        const int64_t end = std::min((p + 1) * size, v.stored());
+#pragma omp simd reduction(max : top)
+        for (int64_t i = p * size; i < end; i++) {
+          const int32_t t = g(i, true);
+          top = top > t ? top : t;
+        }
+      }
+      part[p] = top;
+    }
+  });
+  return *std::max_element(part, part + count);
 }
 
 // For every (n, channel block, lane) the sum of f(i, block, lane), a Two, over

@@ -1,6 +1,6 @@
 // Fake quantisation for training: an activation and its quantiser in one pass
 // over memory, weights with scales of their own, both with gradients (straight
-// through, LSQ, PACT), and the moving average of absmax.
+// through, LSQ, PACT).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -41,7 +41,8 @@ void with_grid_and_activation(const trtact_act_quantize& p, float scale, bool pa
 class ActQuantize : public Op {
  public:
   explicit ActQuantize(const Desc& d)
-      : view_(d.out(0)), p_(d.params<trtact_act_quantize>()), scale_(d, 1), with_y_(d.raw.n_outputs > 1) {
+      : view_(d.out(0)), p_(d.params<trtact_act_quantize>()), scale_(d, 1),
+        with_y_(d.raw.n_outputs > (p_.has_absmax ? 2 : 1)) {
     require_same(d.in(0), d.out(0), "act quantize: x and q differ in shape or layout");
     if (with_y_) require_same(d.in(0), d.out(1), "act quantize: x and y differ in shape or layout");
     require(elements(d.in(1)) == 1, "act quantize: one scale");
@@ -49,34 +50,42 @@ class ActQuantize : public Op {
       require(elements(d.in(2)) == 1, "act quantize: one clip value");
       clip_ = Input(d, 2);
     }
+    if (p_.has_absmax) {
+      at_absmax_ = with_y_ ? 2 : 1;
+      require(elements(d.out(at_absmax_)) == 1, "act quantize: absmax is one value");
+      workspace_bytes = bytes_of_sums(pieces_of(view_));
+    }
     require_activation(p_.act);
   }
   void run(const Args& args) const override {
-    const float* x = args.in[0];
-    float *q = args.out[0], *y = with_y_ ? args.out[1] : nullptr;
     const float clip = p_.has_clip ? *clip_.of(args) : std::numeric_limits<float>::infinity();
     with_grid_and_activation(p_, *scale_.of(args), false, [&](auto grid, auto f) {
-      each(x, q, y, f, [=](float a) TRTACT_INLINE { return grid(clip_to(clip, a)); });
+      const auto put = [=](float a) TRTACT_INLINE { return grid(clip_to(clip, a)); };
+      with_y_ ? pass<true>(args, f, put) : pass<false>(args, f, put);
     });
   }
 
  private:
-  template <class F, class G>
-  void each(const float* x, float* q, float* y, const F& f, const G& g) const {
-    if (y)
-      each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE {
-        const float a = f(x[i]);
-        y[i] = real ? a : 0.0f;
-        q[i] = real ? g(a) : 0.0f;
-      });
-    else
-      each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE { q[i] = real ? g(f(x[i])) : 0.0f; });
+  template <bool kWithY, class F, class G>
+  void pass(const Args& args, const F& f, const G& put) const {
+    const float* x = args.in[0];
+    float *q = args.out[0], *y = kWithY ? args.out[1] : nullptr;
+    const auto one = [=](int64_t i, bool real) TRTACT_INLINE {
+      const float a = f(x[i]);
+      if constexpr (kWithY) y[i] = real ? a : 0.0f;
+      q[i] = real ? put(a) : 0.0f;
+      return real ? magnitude_bits(a) : 0;
+    };
+    if (!p_.has_absmax) return each_element(view_, [=](int64_t i, bool real) TRTACT_INLINE { one(i, real); });
+    float& top = args.out[at_absmax_][0];
+    top = of_bits(std::max(magnitude_bits(top), greatest_element(view_, reinterpret_cast<int32_t*>(args.workspace), one)));
   }
 
   View view_;
   trtact_act_quantize p_;
   Input scale_, clip_;
   bool with_y_;
+  int at_absmax_ = 0;
 };
 
 class ActQuantizeBackward : public Op {
@@ -257,62 +266,6 @@ class QuantizeWeightsBackward : public Op {
   bool sum_;
 };
 
-class ObserveScale : public Op {
- public:
-  explicit ObserveScale(const Desc& d) : view_(d.in(0)), p_(d.params<trtact_observe_scale>()) {
-    require(elements(d.out(0)) == 2 && elements(d.out(1)) == 1,
-            "observe scale: outputs are a state of two values and one scale");
-    require(p_.kind == TRTACT_MOVING_AVERAGE || p_.kind == TRTACT_RUNNING_MAXIMUM, "observe scale: unknown kind");
-    require(p_.levels > 0 && p_.rate >= 0, "observe scale: levels must be positive, the rate not negative");
-    require_activation(p_.act);
-    workspace_bytes = bytes_of_sums(pieces_of(view_));
-  }
-  void run(const Args& args) const override {
-    const float top = absmax(args);
-    args.out[1][0] = p_.kind == TRTACT_RUNNING_MAXIMUM ? move_maximum(args.out[0], top, p_.levels)
-                                                       : move_average(args.out[0], top, p_.rate, p_.levels);
-  }
-
- private:
-  float absmax(const Args& args) const {
-    const float* x = args.in[0];
-    int32_t* part = reinterpret_cast<int32_t*>(args.workspace);
-    const int64_t pieces = pieces_of(view_), stored = view_.stored();
-    const int64_t size = view_.padded() ? view_.space * kBlock : kPiece;
-    with_common_activation(p_.act, [&](auto f) {
-      parallel(pieces, std::max<int64_t>(1, kGrain / size), [&](int64_t first, int64_t last) {
-        for (int64_t p = first; p < last; p++) {
-          const int64_t from = p * size, to = std::min(from + size, stored);
-          const int64_t used = view_.padded() ? view_.used(p % view_.blocks) : kBlock;
-          part[p] = used == kBlock ? magnitude(f, x + from, to - from) : magnitude(f, x + from, to - from, used);
-        }
-      });
-    });
-    return of_bits(*std::max_element(part, part + pieces));
-  }
-  // The largest of n values, and of those in the used lanes.
-  template <class F>
-  static int32_t magnitude(F f, const float* x, int64_t n) {
-    int32_t top = 0;
-#pragma omp simd reduction(max : top)
-    for (int64_t i = 0; i < n; i++) {
-      const int32_t bits = magnitude_bits(f(x[i]));
-      top = top > bits ? top : bits;
-    }
-    return top;
-  }
-  template <class F>
-  static int32_t magnitude(F f, const float* x, int64_t n, int64_t used) {
-    int32_t top = 0;
-    for (int64_t i = 0; i < n; i += kBlock)
-      for (int64_t l = 0; l < used; l++) top = std::max(top, magnitude_bits(f(x[i + l])));
-    return top;
-  }
-
-  View view_;
-  trtact_observe_scale p_;
-};
-
 }  // namespace
 
 std::unique_ptr<Op> make_act_quantize(const Desc& d) { return std::make_unique<ActQuantize>(d); }
@@ -323,6 +276,5 @@ std::unique_ptr<Op> make_quantize_weights(const Desc& d) { return std::make_uniq
 std::unique_ptr<Op> make_quantize_weights_backward(const Desc& d) {
   return std::make_unique<QuantizeWeightsBackward>(d);
 }
-std::unique_ptr<Op> make_observe_scale(const Desc& d) { return std::make_unique<ObserveScale>(d); }
 
 }  // namespace trtact::cpu

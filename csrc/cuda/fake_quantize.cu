@@ -1,7 +1,6 @@
 // Fake quantisation for training: an activation and its quantiser in one kernel, weights
-// with scales of their own, both with gradients (straight through, LSQ, PACT), and the
-// moving average of absmax. Scales and clips stay on the device: nothing here waits for
-// them. Bound by memory bandwidth.
+// with scales of their own, both with gradients (straight through, LSQ, PACT). Scales and
+// clips stay on the device: nothing here waits for them. Bound by memory bandwidth.
 #include "../kernels/fake_quantize.h"
 
 #include <limits>
@@ -53,18 +52,25 @@ struct ActQuantizeForward {
   float *q, *y; // y or null
   F f;
   TRTACT_HD float load(uint32_t i) const { return x[i]; }
-  TRTACT_HD void store(uint32_t i, float v) const {
+  TRTACT_HD void store(uint32_t i, float v) const { write(i, v); }
+  TRTACT_HD int32_t operator()(uint32_t i) const { return write(i, x[i]); }
+  TRTACT_HD int32_t write(uint32_t i, float v) const {
     const float a = f(v);
     if (y) y[i] = a;
     q[i] = grid.with(0, ValueOn{clip ? clip_to(*clip, a) : a});
+    return magnitude_bits(a);
   }
+};
+struct KeepGreatest {
+  float* top;
+  TRTACT_HD void operator()(int32_t bits) const { *top = of_bits(MaxBits{}(magnitude_bits(*top), bits)); }
 };
 
 class ActQuantize : public Op {
  public:
   explicit ActQuantize(const Desc& d)
       : size_(elements(d.out(0))), p_(d.params<trtact_act_quantize>()), grid_(GridAt::of(p_, false)), scale_(d, 1),
-        with_y_(d.raw.n_outputs > 1) {
+        with_y_(d.raw.n_outputs > (p_.has_absmax ? 2 : 1)) {
     require_same(d.in(0), d.out(0), "act quantize: x and q differ in shape or layout");
     if (with_y_) require_same(d.in(0), d.out(1), "act quantize: x and y differ in shape or layout");
     require(elements(d.in(1)) == 1, "act quantize: one scale");
@@ -72,14 +78,23 @@ class ActQuantize : public Op {
       require(elements(d.in(2)) == 1, "act quantize: one clip value");
       clip_ = Input(d, 2);
     }
+    if (p_.has_absmax) {
+      at_absmax_ = with_y_ ? 2 : 1;
+      require(elements(d.out(at_absmax_)) == 1, "act quantize: absmax is one value");
+      workspace_bytes = bytes_of_pieces<MaxBits>(size_);
+    }
     require_activation(p_.act);
   }
   void run(const Args& args) const override {
     with_activation(p_.act, [&](auto f) {
-      TRTACT_MAP(args.lane.stream, size_,
-                 ActQuantizeForward<decltype(f)>{args.in[0], p_.has_clip ? clip_.of(args) : nullptr,
+      const ActQuantizeForward<decltype(f)> pass{args.in[0], p_.has_clip ? clip_.of(args) : nullptr,
                                                  grid_.at(scale_.of(args)), args.out[0],
-                                                 with_y_ ? args.out[1] : nullptr, f});
+                                                 with_y_ ? args.out[1] : nullptr, f};
+      if (p_.has_absmax)
+        reduce_all<MaxBits>(TRTACT_PLACE(act_quantize_absmax), args.lane.stream, size_, args.workspace, pass,
+                            KeepGreatest{args.out[at_absmax_]});
+      else
+        TRTACT_MAP(args.lane.stream, size_, pass);
     });
   }
 
@@ -89,6 +104,7 @@ class ActQuantize : public Op {
   GridAt grid_;
   Input scale_, clip_;
   bool with_y_;
+  int at_absmax_ = 0;
 };
 
 enum GradientKind { kStraightThrough, kLearnedStep, kLearnedClip };
@@ -294,50 +310,11 @@ class QuantizeWeightsBackward : public Op {
   bool sum_;
 };
 
-template <class F>
-struct ActMagnitude {
-  const float* x;
-  F f;
-  TRTACT_HD int32_t operator()(uint32_t i) const { return magnitude_bits(f(x[i])); }
-};
-struct MoveScale {
-  float *state, *scale;
-  bool maximum;
-  float rate, levels;
-  TRTACT_HD void operator()(int32_t bits) const {
-    *scale = maximum ? move_maximum(state, of_bits(bits), levels) : move_average(state, of_bits(bits), rate, levels);
-  }
-};
-
-class ObserveScale : public Op {
- public:
-  explicit ObserveScale(const Desc& d) : size_(elements(d.in(0))), p_(d.params<trtact_observe_scale>()) {
-    require(elements(d.out(0)) == 2 && elements(d.out(1)) == 1,
-            "observe scale: outputs are a state of two values and one scale");
-    require(p_.kind == TRTACT_MOVING_AVERAGE || p_.kind == TRTACT_RUNNING_MAXIMUM, "observe scale: unknown kind");
-    require(p_.levels > 0 && p_.rate >= 0, "observe scale: levels must be positive, the rate not negative");
-    require_activation(p_.act);
-    workspace_bytes = bytes_of_pieces<MaxBits>(size_);
-  }
-  void run(const Args& args) const override {
-    with_activation(p_.act, [&](auto f) {
-      reduce_all<MaxBits>(TRTACT_PLACE(observe_scale), args.lane.stream, size_, args.workspace,
-                          ActMagnitude<decltype(f)>{args.in[0], f},
-                          MoveScale{args.out[0], args.out[1], p_.kind == TRTACT_RUNNING_MAXIMUM, p_.rate, p_.levels});
-    });
-  }
-
- private:
-  int64_t size_;
-  trtact_observe_scale p_;
-};
-
 }  // namespace
 
 std::unique_ptr<Op> make_act_quantize(const Desc& d) { return std::make_unique<ActQuantize>(d); }
 std::unique_ptr<Op> make_act_quantize_backward(const Desc& d) { return std::make_unique<ActQuantizeBackward>(d); }
 std::unique_ptr<Op> make_quantize_weights(const Desc& d) { return std::make_unique<QuantizeWeights>(d); }
 std::unique_ptr<Op> make_quantize_weights_backward(const Desc& d) { return std::make_unique<QuantizeWeightsBackward>(d); }
-std::unique_ptr<Op> make_observe_scale(const Desc& d) { return std::make_unique<ObserveScale>(d); }
 
 }  // namespace trtact::cuda

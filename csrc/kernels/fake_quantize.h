@@ -30,17 +30,4 @@ TRTACT_HD QuantizedGradient learned_clip(const Grid& grid, float clip, float a, 
   return {inside, copysignf(1.0f, a) * (passed - inside)};
 }
 
-// ACT's moving average of the largest magnitude, and the maximum of all. state has two
-// elements that begin as zeros; the result is the scale.
-TRTACT_HD float move_average(float* state, float top, float rate, float levels) {
-  state[0] = rate * state[0] + 1.0f;
-  state[1] = rate * state[1] + top;
-  return scale_of(state[1] / state[0], levels);
-}
-TRTACT_HD float move_maximum(float* state, float top, float levels) {
-  state[0] += 1.0f;
-  state[1] = maximum(state[1], top);
-  return scale_of(state[1], levels);
-}
-
 }  // namespace trtact

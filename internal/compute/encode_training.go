@@ -61,12 +61,6 @@ func encodeTraining(m *arena, params Params, desc *C.trtact_op_desc) error {
 		setQuantizeWeights(m, QuantizeWeightsBackward{QuantizeWeights: v}, set)
 	case QuantizeWeightsBackward:
 		setQuantizeWeights(m, v, set)
-	case ObserveScale:
-		p := (*C.trtact_observe_scale)(m.alloc(C.sizeof_trtact_observe_scale))
-		p.kind = C.int32_t(v.Kind)
-		p.act = activation(v.Act)
-		p.rate, p.levels = C.float(v.Rate), C.float(v.Levels)
-		set(unsafe.Pointer(p), C.sizeof_trtact_observe_scale)
 	case Loss:
 		p := (*C.trtact_loss)(m.alloc(C.sizeof_trtact_loss))
 		p.kind, p.axis = C.int32_t(v.Kind), C.int32_t(v.Axis)
@@ -98,7 +92,7 @@ func setActQuantize(m *arena, v ActQuantizeBackward, set func(unsafe.Pointer, in
 	p.act = activation(v.Act)
 	p.low, p.high = C.float(v.Low), C.float(v.High)
 	p.rounding = C.int32_t(v.Rounding)
-	p.has_clip, p.has_dy, p.pass_outside = flag(v.HasClip), flag(v.HasDY), flag(v.PassOutside)
+	p.has_clip, p.has_absmax, p.has_dy, p.pass_outside = flag(v.HasClip), flag(v.HasAbsMax), flag(v.HasDY), flag(v.PassOutside)
 	p.gradient_scale = C.float(v.GradientScale)
 	set(unsafe.Pointer(p), C.sizeof_trtact_act_quantize)
 }

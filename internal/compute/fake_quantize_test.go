@@ -3,6 +3,8 @@ package compute
 import (
 	"fmt"
 	"math"
+	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -239,38 +241,49 @@ func TestQuantizeWeights(t *testing.T) {
 	})
 }
 
-// TestObserveScale: ACT's moving average over three tensors, and the maximum.
-func TestObserveScale(t *testing.T) {
+// TestActQuantizeObserves: the greatest magnitude over several tensors beside the values,
+// which are those of the quantiser that does not look.
+func TestActQuantizeObserves(t *testing.T) {
 	eachDevice(t, func(t *testing.T, d *Device) {
 		for _, l := range bothLayouts {
 			for _, c := range []int{16, 5} {
-				dims := []int{1, c, 40, 31}
+				x := Tensor{[]int{1, c, 40, 31}, l}
+				one := Tensor{Dims: []int{1}}
 				// sigmoid(0) is above the values: padding lanes must not count.
-				average := ObserveScale{Act: Activation{Kind: Sigmoid}, Rate: 0.9, Levels: 127}
-				most := ObserveScale{Kind: RunningMaximum, Act: average.Act, Levels: 127}
-				states := [][]float32{{0, 0}, {0, 0}}
-				accumulator, state, top := 0.0, 0.0, 0.0
-				for _, m := range []float64{-3, -2, -2.5} {
-					x := all(product(dims), func(i int) float32 { return -5 })
-					x[len(x)/2] = float32(m)
-					state, accumulator = 0.9*state+1, 0.9*accumulator+sigmoidOf(m)
-					top = math.Max(top, sigmoidOf(m))
-					for k, want := range []float64{accumulator / state / 127, top / 127} {
-						desc := OpDesc{Params: []Params{average, most}[k], Inputs: []Tensor{{dims, l}},
-							Outputs: []Tensor{{Dims: []int{2}}, {Dims: []int{1}}}, Threads: 2}
-						out := execute(t, d, desc, [][]float32{x}, [][]float32{states[k], {0}})
-						states[k] = out[0]
-						if got := float64(out[1][0]); math.Abs(got-want) > 1e-6*want {
-							t.Errorf("%v, %d channels, kind %d: scale %g, want %g", l, c, k, got, want)
+				plain := ActQuantize{Act: Activation{Kind: Sigmoid}, Low: -128, High: 127}
+				observed := plain
+				observed.HasAbsMax = true
+				for _, withY := range []bool{false, true} {
+					out := []Tensor{x}
+					if withY {
+						out = append(out, x)
+					}
+					top, want := []float32{0}, 0.0
+					for _, m := range []float64{-3, -2, -2.5} {
+						values := all(x.Len(), func(int) float32 { return -5 })
+						values[len(values)/2] = float32(m)
+						in := [][]float32{values, {0.001}}
+						initial := make([][]float32, len(out), len(out)+1)
+						for i := range initial {
+							initial[i] = make([]float32, x.Len())
+						}
+						got := execute(t, d, OpDesc{Params: observed, Inputs: []Tensor{x, one}, Outputs: append(slices.Clone(out), one), Threads: 2}, in, append(initial, top))
+						same := execute(t, d, OpDesc{Params: plain, Inputs: []Tensor{x, one}, Outputs: out, Threads: 2}, in, nil)
+						top, want = got[len(out)], math.Max(want, sigmoidOf(m))
+						if math.Abs(float64(top[0])-want) > 1e-6*want {
+							t.Errorf("%v, %d channels, y %v: the greatest is %g, want %g", l, c, withY, top[0], want)
+						}
+						if !reflect.DeepEqual(got[:len(out)], same) {
+							t.Errorf("%v, %d channels, y %v: other values than without looking", l, c, withY)
 						}
 					}
 				}
-				x := make([]float32, product(dims))
-				x[3] = float32(math.NaN())
-				out := execute(t, d, OpDesc{Params: ObserveScale{Levels: 127}, Inputs: []Tensor{{dims, l}},
-					Outputs: []Tensor{{Dims: []int{2}}, {Dims: []int{1}}}}, [][]float32{x}, [][]float32{{0, 0}, {0}})
-				if s := out[1][0]; s == s {
-					t.Errorf("scale of a tensor with NaN is %g", s)
+				values := make([]float32, x.Len())
+				values[3] = float32(math.NaN())
+				got := execute(t, d, OpDesc{Params: ActQuantize{Low: -128, High: 127, HasAbsMax: true}, Inputs: []Tensor{x, one}, Outputs: []Tensor{x, one}},
+					[][]float32{values, {1}}, [][]float32{make([]float32, x.Len()), {2}})
+				if top := got[1][0]; top == top {
+					t.Errorf("the greatest of a tensor with NaN is %g", top)
 				}
 			}
 		}

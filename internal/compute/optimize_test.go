@@ -282,7 +282,7 @@ func testBadTrainingDescriptions(t *testing.T, d *Device) {
 		{Params: QuantizeWeights{Axis: 4, High: 127}, Inputs: []Tensor{weights}, Outputs: []Tensor{weights, one}},
 		{Params: QuantizeWeights{Axis: 0, High: 127}, Inputs: []Tensor{weights}, Outputs: []Tensor{weights, one}},
 		{Params: QuantizeWeights{Axis: 0}, Inputs: []Tensor{weights}, Outputs: []Tensor{weights, {Dims: []int{4}}}},
-		{Params: ObserveScale{}, Inputs: []Tensor{four}, Outputs: []Tensor{two, one}},
+		{Params: ActQuantize{HasAbsMax: true}, Inputs: []Tensor{four, one}, Outputs: []Tensor{four, two}},
 		{Params: Loss{Axis: 4, Temperature: 1}, Inputs: []Tensor{four, four}, Outputs: []Tensor{two, four}},
 		{Params: Loss{Axis: 1}, Inputs: []Tensor{four, four}, Outputs: []Tensor{two, four}},
 		{Params: Loss{Kind: LossL2}, Inputs: []Tensor{four, eight}, Outputs: []Tensor{two, four}},

@@ -65,12 +65,14 @@ const (
 	HalfAway                 // PaddlePaddle
 )
 
-// ActQuantize is an activation and its quantiser: x, scale [, clip] -> q [, y].
+// ActQuantize is an activation and its quantiser: x, scale [, clip] -> q [, y]
+// [, absmax].
 type ActQuantize struct {
 	Act       Activation
 	Low, High float32
 	Rounding  Rounding
 	HasClip   bool // PACT
+	HasAbsMax bool // the last output, in place, becomes max(it, max|act(x)|)
 }
 
 // ActQuantizeBackward is x, scale, dq [, clip] [, dy] -> dx [, dscale or dclip].
@@ -94,21 +96,6 @@ type QuantizeWeightsBackward struct {
 	QuantizeWeights
 	PassOutside   bool
 	GradientScale float32
-}
-
-// ObserveKind is how an ObserveScale remembers.
-type ObserveKind int32
-
-const (
-	MovingAverage ObserveKind = iota
-	RunningMaximum
-)
-
-// ObserveScale is x -> state [2], scale [1], from the largest |act(x)|.
-type ObserveScale struct {
-	Kind         ObserveKind
-	Act          Activation
-	Rate, Levels float32
 }
 
 // LossKind is a distillation loss.
@@ -192,7 +179,6 @@ func (ActQuantize) opKind() int32             { return 47 }
 func (ActQuantizeBackward) opKind() int32     { return 48 }
 func (QuantizeWeights) opKind() int32         { return 49 }
 func (QuantizeWeightsBackward) opKind() int32 { return 50 }
-func (ObserveScale) opKind() int32            { return 51 }
-func (Loss) opKind() int32                    { return 52 }
-func (GradientNorm) opKind() int32            { return 53 }
-func (Optimize) opKind() int32                { return 54 }
+func (Loss) opKind() int32                    { return 51 }
+func (GradientNorm) opKind() int32            { return 52 }
+func (Optimize) opKind() int32                { return 53 }

@@ -181,7 +181,7 @@ func BenchmarkElementwiseTraining(b *testing.B) {
 		{"silu + quantise", OpDesc{Params: aq.ActQuantize, Inputs: []Tensor{t, one}, Outputs: []Tensor{t}}},
 		{"silu + quantise backward", OpDesc{Params: aq, Inputs: []Tensor{t, one, t}, Outputs: []Tensor{t}}},
 		{"silu + quantise backward, LSQ", OpDesc{Params: aq, Inputs: []Tensor{t, one, t}, Outputs: []Tensor{t, one}}},
-		{"observe silu", OpDesc{Params: ObserveScale{Act: silu, Rate: 0.9, Levels: 127}, Inputs: []Tensor{t}, Outputs: []Tensor{two, one}}},
+		{"silu + quantise, observed", OpDesc{Params: ActQuantize{Act: silu, Low: -128, High: 127, HasAbsMax: true}, Inputs: []Tensor{t, one}, Outputs: []Tensor{t, one}}},
 		{"sum of two", OpDesc{Params: Sum{}, Inputs: []Tensor{t, t}, Outputs: []Tensor{t}}},
 		{"product summed per channel", OpDesc{Params: SumTo{}, Inputs: []Tensor{t, t}, Outputs: []Tensor{{[]int{images, 64, 1, 1}, Blocked}}}},
 		{"max pool 5x5 backward", OpDesc{Params: PoolBackward{pool}, Inputs: []Tensor{t, t}, Outputs: []Tensor{t}}},

@@ -179,8 +179,6 @@ func (g *backward) step(s step) error {
 			return fmt.Errorf("a product over an axis cannot be trained through")
 		}
 		return g.give(x, back, x, dy)
-	case compute.ObserveScale:
-		return nil
 	}
 	return fmt.Errorf("it has no gradient")
 }
@@ -307,7 +305,7 @@ func (g *backward) actQuantize(s step, p compute.ActQuantize, dq *tensor) (err e
 	t := g.b.training
 	x := s.args[0]
 	var dy *tensor
-	if len(s.out) > 1 {
+	if withY := len(s.out) > 2 || len(s.out) == 2 && !p.HasAbsMax; withY {
 		if dy, err = g.sum(s.out[1]); err != nil {
 			return err
 		}

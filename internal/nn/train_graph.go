@@ -62,10 +62,10 @@ type parameter struct {
 	readers int // nodes
 }
 
-// observer is the running maximum of a site's magnitudes over a context's images.
+// observer is the greatest of a site's magnitudes over a context's images.
 type observer struct {
-	site  string // the scale constant's name
-	state *tensor
+	site     string // the scale constant's name
+	greatest *tensor
 }
 
 // factors are the scales of a layer z = conv(q, wq) * input * weight + bias, one

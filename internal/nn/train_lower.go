@@ -55,16 +55,17 @@ func (b *builder) actQuantize(n *onnx.Node, act compute.Activation, src, y *tens
 	if y != nil {
 		out = append(out, y)
 	}
+	if t.o.Quantizer == ObservedScales {
+		greatest := t.newIn(inGradients, []int{1})
+		t.seen = append(t.seen, observer{n.Input(1), greatest})
+		params.HasAbsMax = true
+		out = append(out, greatest)
+	}
 	if err := b.emit(params, in, out...); err != nil {
 		return err
 	}
 	q.trained = q.trained || trained
-	if t.o.Quantizer != ObservedScales {
-		return nil
-	}
-	state, last := t.newIn(inGradients, []int{2}), t.newIn(inGradients, []int{1})
-	t.seen = append(t.seen, observer{site: n.Input(1), state: state})
-	return b.emit(compute.ObserveScale{Kind: compute.RunningMaximum, Act: act, Levels: 127}, []*tensor{src}, state, last)
+	return nil
 }
 
 // quantizerOf is the QuantizeLinear with one scale among a tensor's readers, and

@@ -131,13 +131,13 @@ func (tr *Trainer) AbsMax() (map[string]float32, error) {
 		return nil, nil
 	}
 	list := make([]float32, len(tr.t.seen))
-	for i, o := range tr.t.seen {
-		for _, c := range tr.contexts {
-			var state [2]float32
-			if err := c.gradients.Download(o.state.offset, state[:]); err != nil {
-				return nil, err
-			}
-			list[i] = max(list[i], state[1])
+	behind := make([]float32, (tr.t.gradientBytes-tr.t.parameterBytes)/4) // of the parameters' gradients
+	for _, c := range tr.contexts {
+		if err := c.gradients.Download(tr.t.parameterBytes, behind); err != nil {
+			return nil, err
+		}
+		for i, o := range tr.t.seen {
+			list[i] = max(list[i], behind[(o.greatest.offset-tr.t.parameterBytes)/4])
 		}
 	}
 	if p := tr.o.Peers; p != nil {

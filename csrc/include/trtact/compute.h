@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define TRTACT_COMPUTE_ABI 3u
+#define TRTACT_COMPUTE_ABI 4u
 #define TRTACT_MAX_RANK 8
 #define TRTACT_MAX_SPATIAL 3
 #define TRTACT_API __attribute__((visibility("default")))

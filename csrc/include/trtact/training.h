@@ -77,9 +77,10 @@ enum {
    * shapes and layouts. params: trtact_sum. */
   TRTACT_OP_SUM,
 
-  /* x, scale [1] [, clip [1]] -> q [, y]: a = act(x), y = a, with clip
-   * a = clamp(a, -clip, clip) (PACT), q = clamp(round(a / scale), low, high), kept
-   * as float. params: trtact_act_quantize. */
+  /* x, scale [1] [, clip [1]] -> q [, y] [, absmax [1]]: a = act(x), y = a,
+   * absmax = max(absmax, max|a|) in place, with clip a = clamp(a, -clip, clip)
+   * (PACT), q = clamp(round(a / scale), low, high), kept as float.
+   * params: trtact_act_quantize. */
   TRTACT_OP_ACT_QUANTIZE,
   /* x, scale, dq [, clip] [, dy] -> dx (*) [, dscale [1], with clip dclip [1]].
    * dq is the gradient with respect to scale * q, dy with respect to the output y.
@@ -93,12 +94,6 @@ enum {
   /* w, scale, dq -> dw (*) [, dscale], dq with respect to scale * q.
    * params: trtact_quantize_weights. */
   TRTACT_OP_QUANTIZE_WEIGHTS_BACKWARD,
-  /* x -> state [2], scale [1], both in place, from m = max|act(x)|:
-   * moving average (ACT's): state = {r s0 + 1, r s1 + m}, scale = s1 / s0 / levels;
-   * a rate of 0 is the maximum of this x alone. running maximum: state =
-   * {s0 + 1, max(s1, m)}, scale = s1 / levels. Start with state {0, 0}.
-   * params: trtact_observe_scale. */
-  TRTACT_OP_OBSERVE_SCALE,
 
   /* student, teacher -> value [2], dstudent. value[0] is the loss, value[1] the
    * loss above what it is at best (soft_label: KL; others: the same). dstudent is
@@ -138,6 +133,8 @@ typedef struct trtact_act_quantize {
   float low, high;
   int32_t rounding; /* TRTACT_HALF_... */
   int32_t has_clip;
+  /* forward only */
+  int32_t has_absmax; /* the last output is there */
   /* backward only */
   int32_t has_dy;
   int32_t pass_outside; /* 1: straight-through everywhere, as Paddle's operators */
@@ -152,14 +149,6 @@ typedef struct trtact_quantize_weights {
   int32_t pass_outside;
   float gradient_scale;
 } trtact_quantize_weights;
-
-enum { TRTACT_MOVING_AVERAGE = 0, TRTACT_RUNNING_MAXIMUM };
-typedef struct trtact_observe_scale {
-  int32_t kind;
-  trtact_activation act;
-  float rate;   /* 0.9 in ACT */
-  float levels; /* 127 */
-} trtact_observe_scale;
 
 /* Means are over all that is not said to be summed. p = softmax(teacher / T),
  * s = softmax(student / T), over one group of elements. */

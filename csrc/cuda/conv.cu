@@ -11,7 +11,7 @@ class Conv : public Op {
   Conv(const Desc& d, bool transposed)
       : p_(d.params<trtact_conv>()), transposed_(transposed), out_(d.out(0)), w_(d, 1),
         convolution_(d, p_, transposed ? d.out(0) : d.in(0), d.in(1), transposed ? d.in(0) : d.out(0),
-                     transposed ? Convolution::kData : Convolution::kForward) {
+                     transposed ? Convolution::kData : Convolution::kForward, p_.integers != 0) {
     if (p_.has_bias) {
       require(elements(d.in(2)) == out_.c, "convolution: one bias per channel");
       bias_ = Input(d, 2);

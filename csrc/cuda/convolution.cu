@@ -101,7 +101,7 @@ void Operand::finish(Lane& lane, float* tensor, char* workspace) const {
 }
 
 Convolution::Convolution(const Desc& d, const trtact_conv& p, const trtact_tensor& x, const trtact_tensor& w,
-                         const trtact_tensor& y, Pass pass)
+                         const trtact_tensor& y, Pass pass, bool integers)
     : x_desc_(cudnn().create_tensor, cudnn().destroy_tensor),
       y_desc_(cudnn().create_tensor, cudnn().destroy_tensor),
       w_desc_(cudnn().create_filter, cudnn().destroy_filter),
@@ -143,7 +143,7 @@ Convolution::Convolution(const Desc& d, const trtact_conv& p, const trtact_tenso
     for (auto* list : {&xs, &ys, &ws, &stride, &dilation}) list->push_back(1);
     pad.push_back(0);
   }
-  const bool integers = p.integers && pass == kForward, bf16 = d.raw.math == TRTACT_MATH_BF16 && p.groups == 1 && !integers;
+  const bool bf16 = d.raw.math == TRTACT_MATH_BF16 && p.groups == 1 && !integers;
   x_.emplace(box, bf16, &copies_bytes_);
   w_.emplace(whole(w), bf16, &copies_bytes_);
   y_.emplace(whole(y), bf16, &copies_bytes_);

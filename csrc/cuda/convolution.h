@@ -46,8 +46,9 @@ class Convolution {
   enum Pass { kForward, kData, kWeights };
 
   // The pass of the convolution from x to y with weights w, [O][C/groups][k...].
+  // integers: both that it reads hold whole numbers of 8 bits.
   Convolution(const Desc&, const trtact_conv& p, const trtact_tensor& x, const trtact_tensor& w,
-              const trtact_tensor& y, Pass pass);
+              const trtact_tensor& y, Pass pass, bool integers = false);
 
   // The one that the pass is.
   void forward(Lane&, const float* x, const float* w, float* y, char* workspace) const;

@@ -65,16 +65,20 @@ func testMath(t *testing.T, d *Device) {
 		}
 	}
 
-	integers := one
-	integers.Integers = true
 	whole := func(n int) []float32 { return all(n, func(int) float32 { return float32(r.IntN(256) - 128) }) }
-	inputs := [][]float32{whole(x.Len()), whole(w.Len())}
-	desc := OpDesc{Params: integers, Inputs: []Tensor{x, w}, Outputs: []Tensor{y}}
-	want := execute(t, d, desc, inputs, nil)
-	for _, m := range []Math{TF32, BF16} {
-		desc.Math = m
-		if !reflect.DeepEqual(execute(t, d, desc, inputs, nil), want) {
-			t.Errorf("math %d: whole numbers are not exact", m)
+	for _, c := range []struct {
+		p Conv
+		w Tensor
+	}{{one, w}, {back, transposed}} {
+		c.p.Integers = true
+		inputs := [][]float32{whole(x.Len()), whole(c.w.Len())}
+		desc := OpDesc{Params: c.p, Inputs: []Tensor{x, c.w}, Outputs: []Tensor{y}}
+		want := execute(t, d, desc, inputs, nil)
+		for _, m := range []Math{TF32, BF16} {
+			desc.Math = m
+			if !reflect.DeepEqual(execute(t, d, desc, inputs, nil), want) {
+				t.Errorf("math %d, transposed %v: whole numbers are not exact", m, c.p.Transposed)
+			}
 		}
 	}
 }

@@ -97,11 +97,13 @@ func (s *session) openCUDA() (*compute.Device, error) {
 	if err == nil {
 		return d, nil
 	}
-	if m, missing := gpu.Open(); missing == nil {
+	if s.device.kind == "cuda" && !cuda.Driver().Found() { // NVML says best why
+		m, missing := gpu.Open()
+		if missing != nil {
+			s.log.Debug(err.Error())
+			return nil, missing
+		}
 		m.Close()
-	} else if s.device.kind == "cuda" { // it says best why there is no driver
-		s.log.Debug(err.Error())
-		return nil, missing
 	}
 	return nil, fault.NoDevice(fmt.Errorf("--device %s: %w", s.device, err))
 }

@@ -153,7 +153,8 @@ func (t *training) compile(workers, threads int) (err error) {
 		Quantizer: o.Quantizer.kind(), LearnedWeightScales: o.Quantizer == LSQ && o.WeightSteps, Groups: sharedScales(groups),
 		Rounding: o.Rounding, PassOutside: o.PassOutside,
 		Optimizer: o.Optimizer.operator(), WeightDecay: float32(o.WeightDecay), ScaleRate: float32(o.ScaleRate),
-		ClipDecay: float32(o.ClipDecay), MaxNorm: float32(o.MaxNorm), Threads: threads, Workers: workers, Math: o.Math, Beside: t.teacher.net.ContextBytes(),
+		ClipDecay: float32(o.ClipDecay), MaxNorm: float32(o.MaxNorm), Threads: threads, Workers: workers, Math: o.Math,
+		Beside: 2 * t.teacher.net.ContextBytes(), // and the judge's, which is as large
 	}
 	if o.Math != compute.FP32 && t.r.Device.Name() != "cuda" {
 		slog.Warn("the precision of training is a GPU's to choose; the CPU trains in fp32")

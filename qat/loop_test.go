@@ -27,6 +27,7 @@ import (
 type scenes struct {
 	n, size int
 	broken  []int
+	sick    []int // with a value that is no number
 }
 
 func (s scenes) Len() int          { return s.n }
@@ -49,6 +50,9 @@ func (s scenes) Read(i int) (map[string]*onnx.Tensor, error) {
 				}
 			}
 		}
+	}
+	if slices.Contains(s.sick, i) {
+		pixels[0] = float32(math.NaN())
 	}
 	return map[string]*onnx.Tensor{"images": onnx.NewTensor([]int{1, 3, s.size, s.size}, pixels)}, nil
 }
@@ -326,6 +330,30 @@ func TestDiverged(t *testing.T) {
 		if slices.ContainsFunc(w.Floats(), func(v float32) bool { return math.IsNaN(float64(v)) }) {
 			t.Fatal("the best student has weights that are no numbers")
 		}
+	}
+}
+
+// TestSickSample: a layer is named whichever worker had the sample.
+func TestSickSample(t *testing.T) {
+	r := sample(t)
+	r.Options.Mirror, r.Options.Normalize = false, false
+	all := r.Samples.(scenes)
+	named := 0
+	for i := range all.n {
+		s := all
+		s.sick = []int{i}
+		r.Samples = s
+		_, err := Distil(context.Background(), r)
+		var d *Diverged
+		if !errors.As(err, &d) {
+			continue // held out, or with what is counted before the training
+		}
+		if named++; d.Layer == "" {
+			t.Errorf("sample %d: %v", i, err)
+		}
+	}
+	if named < 4 {
+		t.Errorf("of %d samples %d ended the training", all.n, named)
 	}
 }
 

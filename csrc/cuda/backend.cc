@@ -190,6 +190,8 @@ int32_t run(trtact_device* d, const trtact_step* steps, int32_t count, int32_t, 
     const auto enqueue = [&] {
       for (int32_t i = 0; i < count; i++) run_step(steps[i], *lane);
     };
+    lane->dnn(); // made now: a list that is captured may be this lane's first
+    lane->blas();
     if (count > 1)
       d->device.graphs().run(steps, signature_of(steps, count), lane->stream, enqueue);
     else

@@ -6,12 +6,18 @@
 namespace trtact::cuda {
 namespace {
 
+// Integers are exact in TF32. Results in BF16 would be rounded, and the loss is measured on
+// some of them.
+int32_t forward_math(const trtact_conv& p, int32_t math) {
+  return p.integers || math != TRTACT_MATH_FP32 ? TRTACT_MATH_TF32 : TRTACT_MATH_FP32;
+}
+
 class Conv : public Op {
  public:
   Conv(const Desc& d, bool transposed)
       : p_(d.params<trtact_conv>()), transposed_(transposed), out_(d.out(0)), w_(d, 1),
-        convolution_(d, p_, transposed ? d.out(0) : d.in(0), d.in(1), transposed ? d.in(0) : d.out(0),
-                     transposed ? Convolution::kData : Convolution::kForward, p_.integers != 0) {
+        convolution_(d.device, p_, transposed ? d.out(0) : d.in(0), d.in(1), transposed ? d.in(0) : d.out(0),
+                     transposed ? Convolution::kData : Convolution::kForward, forward_math(p_, d.raw.math)) {
     if (p_.has_bias) {
       require(elements(d.in(2)) == out_.c, "convolution: one bias per channel");
       bias_ = Input(d, 2);

@@ -43,8 +43,8 @@ class BackwardData : public Op {
  public:
   BackwardData(const Desc& d, bool transposed)
       : p_(d.params<trtact_conv>()), transposed_(transposed), scaling_(p_, d.in(1), transposed), w_(d, 1),
-        convolution_(d, p_, transposed ? d.in(0) : d.out(0), d.in(1), transposed ? d.out(0) : d.in(0),
-                     transposed ? Convolution::kForward : Convolution::kData) {
+        convolution_(d.device, p_, transposed ? d.in(0) : d.out(0), d.in(1), transposed ? d.out(0) : d.in(0),
+                     transposed ? Convolution::kForward : Convolution::kData, d.raw.math) {
     if (p_.has_scale) {
       require(elements(d.in(2)) == d.in(0).dims[1], "convolution: one scale per channel");
       scale_ = Input(d, 2);
@@ -92,8 +92,8 @@ class BackwardWeights : public Op {
  public:
   BackwardWeights(const Desc& d, bool transposed)
       : p_(d.params<trtact_conv>()), transposed_(transposed), dy_(d.in(1)), scaling_(p_, d.out(0), transposed),
-        convolution_(d, p_, transposed ? d.in(1) : d.in(0), d.out(0), transposed ? d.in(0) : d.in(1),
-                     Convolution::kWeights) {
+        convolution_(d.device, p_, transposed ? d.in(1) : d.in(0), d.out(0), transposed ? d.in(0) : d.in(1),
+                     Convolution::kWeights, d.raw.math) {
     if (p_.has_scale) {
       require(elements(d.in(2)) == dy_.c, "convolution: one scale per channel");
       scale_ = Input(d, 2);

@@ -100,8 +100,8 @@ void Operand::finish(Lane& lane, float* tensor, char* workspace) const {
     TRTACT_MAP(lane.stream, size_, Convert<Bf16, float>{reinterpret_cast<const Bf16*>(copy), tensor});
 }
 
-Convolution::Convolution(const Desc& d, const trtact_conv& p, const trtact_tensor& x, const trtact_tensor& w,
-                         const trtact_tensor& y, Pass pass, bool integers)
+Convolution::Convolution(Device& device, const trtact_conv& p, const trtact_tensor& x, const trtact_tensor& w,
+                         const trtact_tensor& y, Pass pass, int32_t math)
     : x_desc_(cudnn().create_tensor, cudnn().destroy_tensor),
       y_desc_(cudnn().create_tensor, cudnn().destroy_tensor),
       w_desc_(cudnn().create_filter, cudnn().destroy_filter),
@@ -143,29 +143,37 @@ Convolution::Convolution(const Desc& d, const trtact_conv& p, const trtact_tenso
     for (auto* list : {&xs, &ys, &ws, &stride, &dilation}) list->push_back(1);
     pad.push_back(0);
   }
-  const bool bf16 = d.raw.math == TRTACT_MATH_BF16 && p.groups == 1 && !integers;
-  x_.emplace(box, bf16, &copies_bytes_);
-  w_.emplace(whole(w), bf16, &copies_bytes_);
-  y_.emplace(whole(y), bf16, &copies_bytes_);
-
   const Dnn& dnn = cudnn();
-  const int dims = static_cast<int>(xs.size()), type = bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-  check_dnn(dnn.set_tensor(x_desc_.get(), type, dims, xs.data(), row_major(xs).data()), "cudnnSetTensorNdDescriptor");
-  check_dnn(dnn.set_tensor(y_desc_.get(), type, dims, ys.data(), row_major(ys).data()), "cudnnSetTensorNdDescriptor");
-  check_dnn(dnn.set_filter(w_desc_.get(), type, CUDNN_TENSOR_NCHW, dims, ws.data()), "cudnnSetFilterNdDescriptor");
+  const int dims = static_cast<int>(xs.size());
   check_dnn(dnn.set_conv(conv_.get(), dims - 2, pad.data(), stride.data(), dilation.data(), CUDNN_CROSS_CORRELATION,
                          CUDNN_DATA_FLOAT),
             "cudnnSetConvolutionNdDescriptor");
   check_dnn(dnn.set_groups(conv_.get(), static_cast<int>(p.groups)), "cudnnSetConvolutionGroupCount");
-  const bool tensor_cores = integers || d.raw.math != TRTACT_MATH_FP32;
-  check_dnn(dnn.set_math(conv_.get(), tensor_cores ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH), "cudnnSetConvolutionMathType");
-  choose(pass, d.device);
+  const auto try_as = [&](bool bf16, int math_type) {
+    copies_bytes_ = 0;
+    x_.emplace(box, bf16, &copies_bytes_);
+    w_.emplace(whole(w), bf16, &copies_bytes_);
+    y_.emplace(whole(y), bf16, &copies_bytes_);
+    const int type = bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+    check_dnn(dnn.set_tensor(x_desc_.get(), type, dims, xs.data(), row_major(xs).data()), "cudnnSetTensorNdDescriptor");
+    check_dnn(dnn.set_tensor(y_desc_.get(), type, dims, ys.data(), row_major(ys).data()), "cudnnSetTensorNdDescriptor");
+    check_dnn(dnn.set_filter(w_desc_.get(), type, CUDNN_TENSOR_NCHW, dims, ws.data()), "cudnnSetFilterNdDescriptor");
+    check_dnn(dnn.set_math(conv_.get(), math_type), "cudnnSetConvolutionMathType");
+    return choose(pass, device);
+  };
+  const bool bf16 = math == TRTACT_MATH_BF16 && p.groups == 1 && try_as(true, CUDNN_TENSOR_OP_MATH) == 0;
+  if (!bf16)
+    check_dnn(try_as(false, math == TRTACT_MATH_FP32 ? CUDNN_FMA_MATH : CUDNN_DEFAULT_MATH), "a convolution's workspace");
   if (moved) info_ += " padded";
-  if (tensor_cores) info_ += bf16 ? " bf16" : " tf32";
+  if (bf16)
+    info_ += " bf16";
+  else if (math != TRTACT_MATH_FP32 && device.has_tf32())
+    info_ += " tf32";
 }
 
-// The first algorithm that cuDNN has for this geometry, and its workspace.
-void Convolution::choose(Pass pass, Device& device) {
+// The first algorithm that cuDNN has for this geometry, and its workspace; else cuDNN's
+// status.
+int Convolution::choose(Pass pass, Device& device) {
   const Dnn& dnn = cudnn();
   const Device::Lease lane(device);
   cudnnHandle_t h = lane->dnn();
@@ -177,9 +185,9 @@ void Convolution::choose(Pass pass, Device& device) {
       algorithm_ = a;
       dnn_bytes_ = aligned(bytes);
       info_ = "cudnn " + std::string(what) + " " + std::to_string(a);
-      return;
+      return 0;
     }
-    check_dnn(status, what);
+    return status;
   };
   switch (pass) {
     case kForward:
@@ -195,6 +203,7 @@ void Convolution::choose(Pass pass, Device& device) {
         return dnn.filter_workspace(h, x_desc_.get(), y_desc_.get(), conv_.get(), w_desc_.get(), a, n);
       });
   }
+  return 0;
 }
 
 void Convolution::forward(Lane& lane, const float* x, const float* w, float* y, char* workspace) const {

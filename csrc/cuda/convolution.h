@@ -45,10 +45,11 @@ class Convolution {
  public:
   enum Pass { kForward, kData, kWeights };
 
-  // The pass of the convolution from x to y with weights w, [O][C/groups][k...].
-  // integers: both that it reads hold whole numbers of 8 bits.
-  Convolution(const Desc&, const trtact_conv& p, const trtact_tensor& x, const trtact_tensor& w,
-              const trtact_tensor& y, Pass pass, bool integers = false);
+  // The pass of the convolution from x to y with weights w, [O][C/groups][k...], in math
+  // (TRTACT_MATH_...) or what is next to it: in BF16 cuDNN rounds results too, and it has
+  // not all forms.
+  Convolution(Device&, const trtact_conv& p, const trtact_tensor& x, const trtact_tensor& w, const trtact_tensor& y,
+              Pass pass, int32_t math);
 
   // The one that the pass is.
   void forward(Lane&, const float* x, const float* w, float* y, char* workspace) const;
@@ -70,7 +71,7 @@ class Convolution {
     T d_ = nullptr;
     int (*destroy_)(T);
   };
-  void choose(Pass, Device&);
+  int choose(Pass, Device&);
 
   size_t copies_bytes_ = 0, dnn_bytes_ = 0;
   std::optional<Operand> x_, w_, y_;

@@ -102,7 +102,7 @@ Device::Device(int index) : index_(index) {
 
 void Device::require_math(int32_t math) const {
   if (math < TRTACT_MATH_FP32 || math > TRTACT_MATH_BF16) fail("no precision of products has number " + std::to_string(math));
-  if (math != TRTACT_MATH_FP32 && capability_ < 80)
+  if (math != TRTACT_MATH_FP32 && !has_tf32())
     fail(name_ + " multiplies no TF32 and no BF16, which sm_80 (A100, RTX 30) and newer do: fp32 is its precision");
 }
 

@@ -22,7 +22,7 @@ class Lane {
   Lane(const Lane&) = delete;
 
   cudaStream_t stream = nullptr;
-  // Made when first asked for, in no capture.
+  // Made when first asked for, which must not be in a capture.
   cudnnHandle_t dnn();
   cublasHandle_t blas();
   // Device memory for what is asked back at once (observers), at least that large.
@@ -45,6 +45,8 @@ class Device {
   // "NVIDIA T4, sm_75"
   const std::string& name() const { return name_; }
   Graphs& graphs() { return graphs_; }
+  // Whether tensor cores take TF32 and BF16.
+  bool has_tf32() const { return capability_ >= 80; }
   // Refuses TRTACT_MATH_... that this GPU has no instructions for.
   void require_math(int32_t math) const;
 

@@ -7,17 +7,27 @@
 namespace trtact::cuda {
 
 // Whether CUDA answers every later call of this process with the same error: faults of
-// kernels (700 to 719) and of the memory (214).
+// kernels (700 to 721), of the memory (214) and of the link to another GPU (220).
 inline bool lost(cudaError_t e) {
   const int n = e;
-  return n == 214 || n == 700 || n == 702 || n == 710 || (n >= 714 && n <= 719);
+  return n == 214 || n == 220 || n == 700 || n == 702 || n == 710 || (n >= 714 && n <= 719) || n == 721;
+}
+
+// An error as a text: "unspecified launch failure (CUDA error 719); the GPU is lost ..."
+inline std::string text_of(cudaError_t e) {
+  return std::string(cudaGetErrorString(e)) + " (CUDA error " + std::to_string(static_cast<int>(e)) + ")" +
+         (lost(e) ? "; the GPU is lost to this process: run again, a training with --resume" : "");
 }
 
 [[noreturn]] inline void fail_at(const char* file, int line, const std::string& what, cudaError_t e) {
   const char* name = std::strrchr(file, '/');
-  fail(what + " failed at " + (name ? name + 1 : file) + ":" + std::to_string(line) + ": " +
-       cudaGetErrorString(e) + " (CUDA error " + std::to_string(static_cast<int>(e)) + ")" +
-       (lost(e) ? "; the GPU is lost to this process: run again, a training with --resume" : ""));
+  fail(what + " failed at " + (name ? name + 1 : file) + ":" + std::to_string(line) + ": " + text_of(e));
+}
+
+// What cuDNN or cuBLAS says, and where the GPU is lost, that.
+[[noreturn]] inline void fail_in_library(const std::string& what) {
+  const cudaError_t e = cudaPeekAtLastError();
+  fail(lost(e) ? what + ": " + text_of(e) : what);
 }
 
 inline void check(cudaError_t e, const char* file, int line, const char* call) {

@@ -62,11 +62,11 @@ const Blas& cublas() {
 }
 
 void check_dnn(int status, const char* what) {
-  if (status) fail(std::string(what) + " failed: " + cudnn().error_string(status) + " (cuDNN status " + std::to_string(status) + ")");
+  if (status) fail_in_library(std::string(what) + " failed: " + cudnn().error_string(status) + " (cuDNN status " + std::to_string(status) + ")");
 }
 
 void check_blas(int status, const char* what) {
-  if (status) fail(std::string(what) + " failed (cuBLAS status " + std::to_string(status) + ")");
+  if (status) fail_in_library(std::string(what) + " failed (cuBLAS status " + std::to_string(status) + ")");
 }
 
 }  // namespace trtact::cuda

@@ -18,8 +18,8 @@ using cudnnConvolutionDescriptor_t = struct cudnnConvolutionStruct*;
 using cublasHandle_t = struct cublasContext*;
 
 enum { CUDNN_DATA_FLOAT = 0, CUDNN_DATA_BFLOAT16 = 9, CUDNN_TENSOR_NCHW = 0, CUDNN_CROSS_CORRELATION = 1 };
-// Factors may be rounded to TF32, or not.
-enum { CUDNN_DEFAULT_MATH = 0, CUDNN_FMA_MATH = 3 };
+// Factors may be rounded to TF32; tensor cores for what is of BF16 already; neither.
+enum { CUDNN_DEFAULT_MATH = 0, CUDNN_TENSOR_OP_MATH = 1, CUDNN_FMA_MATH = 3 };
 // Algorithms that sum products in float32 in a fixed order: no transforms, no atomics.
 enum { CUDNN_FWD_IMPLICIT_GEMM = 0, CUDNN_FWD_IMPLICIT_PRECOMP_GEMM = 1 };
 enum { CUDNN_BWD_DATA_ALGO_1 = 1 };

@@ -252,6 +252,9 @@ func (g *Group) Close() {
 	if g == nil || g.m == nil {
 		return
 	}
+	if !g.agreed { // else another may still write a checkpoint, which takes its time
+		defer g.m.begin()()
+	}
 	g.link.close(!g.apart)
 	if g.device != nil {
 		g.device.leave(!g.apart)

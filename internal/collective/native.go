@@ -178,7 +178,6 @@ func (m *member) leave(clean bool) {
 	if clean {
 		c = 1
 	}
-	defer m.begin()()
 	C.c_leave(m.e.table, m.g, c)
 	m.g = nil
 }

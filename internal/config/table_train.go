@@ -27,7 +27,7 @@ func trainKeys() []Key {
 		{Name: "accumulate", Source: ours, span: span{1, 1e5, false}, field: func(c *Config) any { return &c.Train.Accumulate },
 			Meaning: "Batches whose gradients are added up before a step, so that a large batch fits any memory."},
 		{Name: "precision", Source: ours, allowed: Precisions(), field: func(c *Config) any { return &c.Train.Precision },
-			Meaning: "What a GPU may round the factors of convolutions and matrix products to in training; sums, weights and their updates stay fp32. `tf32` (as PyTorch's convolutions by default) and `bf16` use the tensor cores of sm_80 and newer."},
+			Meaning: "What a GPU may round the factors of convolutions and matrix products to in training. `tf32` (as PyTorch's convolutions by default) and `bf16` use the tensor cores of sm_80 and newer; in `bf16` the gradients that convolutions give are rounded too. Sums, weights and their updates are fp32."},
 		{Name: "eval_iter", Source: fromStrategy, span: span{1, most, false}, field: func(c *Config) any { return &c.Train.EvalIter },
 			Meaning: "Steps from one measurement to the next; the best model is kept."},
 		{Name: "logging_iter", Source: fromStrategy, span: span{1, most, false}, field: func(c *Config) any { return &c.Train.LoggingIter },

@@ -126,25 +126,26 @@ func (tr *Trainer) share(ctx context.Context, c *Context, k, images int, feed fu
 // update brings the gradients of all images together and changes the parameters, which
 // the device leaves as they are where the gradient is not finite.
 func (tr *Trainer) update(images int, rate float64, r *StepResult) error {
-	for _, l := range r.Losses {
-		if math.IsNaN(l) || math.IsInf(l, 0) {
-			return ErrNotFinite
-		}
-	}
 	u, err := tr.updateFor(images)
 	if err != nil {
 		return err
 	}
-	if err := tr.n.derived.Upload(tr.t.control.offset, []float32{float32(rate), float32(tr.updates + 1)}); err != nil {
-		return err
-	}
-	if p := tr.o.Peers; p != nil {
+	sick := slices.ContainsFunc(r.Losses, func(l float64) bool { return math.IsNaN(l) || math.IsInf(l, 0) })
+	if tr.o.Peers != nil || sick { // all gradients are wanted together before the rest, or instead
 		if err := tr.run(u.gather); err != nil {
 			return err
 		}
+	}
+	if p := tr.o.Peers; p != nil {
 		if err := p.SumBuffer(tr.contexts[0].gradients, 0, tr.t.parameterBytes/4); err != nil {
 			return err
 		}
+	}
+	if sick {
+		return ErrNotFinite
+	}
+	if err := tr.n.derived.Upload(tr.t.control.offset, []float32{float32(rate), float32(tr.updates + 1)}); err != nil {
+		return err
 	}
 	change := u.change
 	if tr.scalesFrozen {
@@ -174,8 +175,8 @@ func (tr *Trainer) run(p *compute.Program) error {
 // updatePrograms is what follows a number of images: gradients of all contexts into
 // one, back through the weights' quantisers, the norm, and the parameters.
 type updatePrograms struct {
-	gather                *compute.Program // only where peers come between it and the rest
-	change, changeWeights *compute.Program // the latter with frozen scales
+	gather                *compute.Program // the first alone
+	change, changeWeights *compute.Program // all, or with peers what follows; the latter with frozen scales
 }
 
 func (u *updatePrograms) close() {
@@ -218,11 +219,11 @@ func (tr *Trainer) planUpdate(images int, u *updatePrograms) error {
 		}
 		steps = append(steps, s)
 	}
+	var err error
+	if u.gather, err = tr.program(steps); err != nil {
+		return err
+	}
 	if tr.o.Peers != nil {
-		var err error
-		if u.gather, err = tr.program(steps); err != nil {
-			return err
-		}
 		steps = nil
 	}
 	for _, s := range t.after {

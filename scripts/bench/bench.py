@@ -112,8 +112,11 @@ def training(threads, rounds, device):
         mine, theirs = [], {"eager": [], "channels_last": []}
         for _ in range(rounds):
             _, memory, out = measured([ours, "-test.run", "^$", "-test.cpu", threads, "-test.benchtime", "8x",
-                                       "-test.bench", f"Step/{size}/batch={batch}$"], cwd=package)
-            mine.append((float(re.search(r"([\d.]+) ms/step", out).group(1)), memory))
+                                       "-test.bench", f"Step$/{size}/batch={batch}$"], cwd=package)
+            found = re.search(r"([\d.]+) ms/step", out)
+            if not found:
+                sys.exit(f"bench: {what}: no figure from BenchmarkStep, {out.strip().splitlines()[-1:]}")
+            mine.append((float(found.group(1)), memory))
             for form, list in theirs.items():
                 list.append(peer(form))
         for form, list in theirs.items():

@@ -34,7 +34,6 @@ def main():
     args.add_argument("--form", choices=("eager", "channels_last", "compiled", "compiled_channels_last"), default="eager")
     args.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="of the student on a GPU")
     args = args.parse_args()
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     heads = heads_of(args.model)
@@ -48,9 +47,14 @@ def main():
         teacher, student = torch.compile(teacher), torch.compile(student)
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-5)
 
+    def allow_tf32(allow):
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allow
+
     def step():
+        allow_tf32(False)
         with torch.no_grad():
             targets = teacher(images)
+        allow_tf32(args.precision == "tf32")
         with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
             loss = sum(F.mse_loss(y, t) for y, t in zip(student(images), targets))
         optimizer.zero_grad(set_to_none=True)

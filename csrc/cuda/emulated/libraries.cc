@@ -131,7 +131,7 @@ int forward(cudnnHandle_t h, const void* alpha, cudnnTensorDescriptor_t xd, cons
             cudnnTensorDescriptor_t yd, void* y) {
   Shape s;
   if (!plain(alpha, beta) || !s.read(*xd, *wd, *yd, *conv)) return kBadParameter;
-  emulated::submit(h->stream, [=] {
+  return emulated::submit(h->stream, [=] {
     std::vector<double> sum(static_cast<size_t>(s.n * s.o * s.out_plane()), 0.0);
     s.pairs([&](int64_t i, int64_t c, int64_t o, int64_t j) {
       const int64_t from = (i * s.c + c) * s.in_plane();
@@ -143,7 +143,6 @@ int forward(cudnnHandle_t h, const void* alpha, cudnnTensorDescriptor_t xd, cons
     });
     s.store(sum, y);
   });
-  return 0;
 }
 
 int data(cudnnHandle_t h, const void* alpha, cudnnFilterDescriptor_t wd, const void* w, cudnnTensorDescriptor_t yd,
@@ -151,7 +150,7 @@ int data(cudnnHandle_t h, const void* alpha, cudnnFilterDescriptor_t wd, const v
          cudnnTensorDescriptor_t xd, void* dx) {
   Shape s;
   if (!plain(alpha, beta) || !s.read(*xd, *wd, *yd, *conv)) return kBadParameter;
-  emulated::submit(h->stream, [=] {
+  return emulated::submit(h->stream, [=] {
     std::vector<double> sum(static_cast<size_t>(s.n * s.c * s.in_plane()), 0.0);
     s.pairs([&](int64_t i, int64_t c, int64_t o, int64_t j) {
       const int64_t from = (i * s.o + o) * s.out_plane();
@@ -163,7 +162,6 @@ int data(cudnnHandle_t h, const void* alpha, cudnnFilterDescriptor_t wd, const v
     });
     s.store(sum, dx);
   });
-  return 0;
 }
 
 int filter(cudnnHandle_t h, const void* alpha, cudnnTensorDescriptor_t xd, const void* x, cudnnTensorDescriptor_t yd,
@@ -171,7 +169,7 @@ int filter(cudnnHandle_t h, const void* alpha, cudnnTensorDescriptor_t xd, const
            cudnnFilterDescriptor_t wd, void* dw) {
   Shape s;
   if (!plain(alpha, beta) || !s.read(*xd, *wd, *yd, *conv)) return kBadParameter;
-  emulated::submit(h->stream, [=] {
+  return emulated::submit(h->stream, [=] {
     std::vector<double> sum(static_cast<size_t>(s.o * (s.c / s.groups) * s.taps()), 0.0);
     s.pairs([&](int64_t i, int64_t c, int64_t o, int64_t j) {
       const int64_t from = (i * s.c + c) * s.in_plane(), by = (i * s.o + o) * s.out_plane();
@@ -183,7 +181,6 @@ int filter(cudnnHandle_t h, const void* alpha, cudnnTensorDescriptor_t xd, const
     });
     s.store(sum, dw);
   });
-  return 0;
 }
 
 int gemm(cublasHandle_t h, int trans_a, int trans_b, int m, int n, int k, const void* alpha, const void* a, int type_a,
@@ -192,7 +189,7 @@ int gemm(cublasHandle_t h, int trans_a, int trans_b, int m, int n, int k, const 
   if (!plain(alpha, beta) || type_a != CUDA_R_32F || type_b != CUDA_R_32F || type_c != CUDA_R_32F || m < 1 || n < 1 ||
       k < 1 || lda < (trans_a ? k : m) || ldb < (trans_b ? n : k) || ldc < m)
     return 7; // CUBLAS_STATUS_INVALID_VALUE
-  emulated::submit(h->stream, [=] {
+  return emulated::submit(h->stream, [=] {
     const auto factor = [=](const float* from, int64_t i) -> double {
       switch (compute_type) {
         case CUBLAS_COMPUTE_32F_FAST_TF32: return to_tf32(from[i]);
@@ -212,11 +209,13 @@ int gemm(cublasHandle_t h, int trans_a, int trans_b, int m, int n, int k, const 
         }
     }
   });
-  return 0;
 }
 
+// Descriptors are made at any time, handles in no capture.
 template <class T>
 int create(T** t) { return *t = new T{}, 0; }
+template <class T>
+int create_handle(T** t) { return emulated::capturing() ? kBadParameter : create(t); }
 template <class T>
 int destroy(T* t) { return delete t, 0; }
 template <class T>
@@ -257,7 +256,7 @@ int set_conv(cudnnConvolutionDescriptor_t c, int spatial, const int* pad, const 
 const Dnn& cudnn() {
   static const Dnn table = {
       "emulated", []() -> size_t { return 0; },
-      create<cudnnContext>, destroy<cudnnContext>, set_stream<cudnnContext>,
+      create_handle<cudnnContext>, destroy<cudnnContext>, set_stream<cudnnContext>,
       [](int) { return "bad parameter"; },
       create<cudnnTensorStruct>, destroy<cudnnTensorStruct>, set_tensor,
       create<cudnnFilterStruct>, destroy<cudnnFilterStruct>, set_filter,
@@ -271,17 +270,17 @@ const Dnn& cudnn() {
 
 const Blas& cublas() {
   static const Blas table = {
-      "emulated", [](int, int*) { return 0; }, create<cublasContext>, destroy<cublasContext>, set_stream<cublasContext>,
+      "emulated", [](int, int*) { return 0; }, create_handle<cublasContext>, destroy<cublasContext>, set_stream<cublasContext>,
       [](cublasHandle_t, void*, size_t) { return 0; }, gemm,
   };
   return table;
 }
 
 void check_dnn(int status, const char* what) {
-  if (status) fail(std::string(what) + " failed: bad parameter");
+  if (status) fail_in_library(std::string(what) + " failed: bad parameter");
 }
 void check_blas(int status, const char* what) {
-  if (status) fail(std::string(what) + " failed: bad parameter");
+  if (status) fail_in_library(std::string(what) + " failed: bad parameter");
 }
 
 }  // namespace trtact::cuda

@@ -34,6 +34,7 @@ namespace {
 std::recursive_mutex device;
 std::vector<char> shared_memory;
 unsigned launches = 0;
+thread_local bool captures = false;
 
 // TRTACT_EMULATED_LAUNCHES: how many a device that is opened then lives for. From then
 // on every call fails, as after a fault on a GPU.
@@ -96,6 +97,7 @@ cudaError_t launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared, st
   });
 }
 
+bool capturing() { return captures; }
 void* dynamic_shared() { return shared_memory.data(); }
 
 }  // namespace trtact::emulated
@@ -115,6 +117,7 @@ const char* cudaGetErrorString(cudaError_t e) {
 }
 const char* cudaGetErrorName(cudaError_t e) { return e ? "cudaErrorEmulated" : "cudaSuccess"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaPeekAtLastError() { return alive(); }
 cudaError_t cudaDriverGetVersion(int* v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 13000, cudaSuccess; }
 
@@ -148,6 +151,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   std::lock_guard lock(device);
   if (lost()) return alive();
+  if (captures) return cudaErrorStreamCaptureUnsupported;
   *p = trtact::emulated::allocated() + bytes <= device_memory() ? trtact::emulated::allocate(bytes) : nullptr;
   return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -174,12 +178,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   return s->capturing ? cudaErrorStreamCaptureUnsupported : alive();
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
-  s->capturing = true;
+  s->capturing = captures = true;
   s->captured.clear();
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* g) {
-  s->capturing = false;
+  s->capturing = captures = false;
   *g = new CUgraph_st{std::move(s->captured)};
   s->captured.clear();
   return cudaSuccess;

@@ -97,6 +97,7 @@ struct cudaDeviceProp {
 const char* cudaGetErrorString(cudaError_t);
 const char* cudaGetErrorName(cudaError_t);
 cudaError_t cudaGetLastError();
+cudaError_t cudaPeekAtLastError();
 cudaError_t cudaDriverGetVersion(int*);
 cudaError_t cudaRuntimeGetVersion(int*);
 cudaError_t cudaGetDeviceCount(int*);
@@ -126,6 +127,8 @@ namespace trtact::emulated {
 cudaError_t submit(cudaStream_t, std::function<void()> work);
 // A kernel over all threads of a grid.
 cudaError_t launch(cudaStream_t, dim3 grid, dim3 block, size_t shared, std::function<void()> kernel);
+// Whether this thread captures a stream: nothing may be made or allocated then.
+bool capturing();
 // The dynamic shared memory of the running block.
 void* dynamic_shared();
 }  // namespace trtact::emulated

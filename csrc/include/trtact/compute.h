@@ -232,13 +232,13 @@ typedef struct trtact_quantize {
   float low, high;  /* clamp, e.g. -128 and 127 */
 } trtact_quantize;
 
-/* What the factors of convolutions and matrix products may be rounded to. Sums and
- * stored tensors are of single precision; the result of a convolution in BF16 is rounded
- * to it too. A CPU takes no notice. */
+/* What the factors of convolutions and matrix products may be rounded to. Sums are of
+ * single precision, and results but those of convolutions in BF16. A CPU takes no
+ * notice. */
 enum {
   TRTACT_MATH_FP32 = 0,
   TRTACT_MATH_TF32, /* 10 bits behind the point */
-  TRTACT_MATH_BF16, /* 7 bits; convolutions in groups: TF32 */
+  TRTACT_MATH_BF16, /* 7 bits; convolutions forwards, and those in groups: TF32 */
 };
 
 typedef struct trtact_op_desc {

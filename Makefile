@@ -34,6 +34,7 @@ setup-test: ## the same, the Python tools that tests compare with, and an MPI
 build: setup native go ## build build/trtact and build/lib
 
 native:
+	@[ -e build/lib/libtrtact_cpu_v3.so ] || echo "native: building the libraries of csrc, some minutes the first time"
 	@$(ENV) cmake -S . -B build --log-level=WARNING $(NATIVE_FLAGS) >/dev/null && \
 	  cmake --build build -j $(JOBS) -- --no-print-directory -s | { grep -vE '^(\[|Consolidate|Linking|Built target)' || true; }
 

@@ -8,22 +8,9 @@
 #include "tensorrt/cuda/cuda_runtime_api.h" // other than theirs it would not compile
 #include "tensorrt/driver.h"
 
-namespace trtact::check {
-
-template <>
-struct Counterpart<cuda::Context> {
-  using type = CUctx_st;
-};
-template <>
-struct Counterpart<cuda::Graph> {
-  using type = CUgraph_st;
-};
-template <>
-struct Counterpart<cuda::GraphExec> {
-  using type = CUgraphExec_st;
-};
-
-}  // namespace trtact::check
+COUNTERPART(trtact::cuda::Context, CUctx_st)
+COUNTERPART(trtact::cuda::Graph, CUgraph_st)
+COUNTERPART(trtact::cuda::GraphExec, CUgraphExec_st)
 
 namespace trtact::cuda {
 

@@ -6,26 +6,10 @@
 #include "collective/nvidia.h"
 #include "same.h"
 
-namespace trtact::check {
-
-template <>
-struct Counterpart<collective::Comm> {
-  using type = ncclComm;
-};
-template <>
-struct Counterpart<trtact_collective_id> {
-  using type = ncclUniqueId;
-};
-template <>
-struct Counterpart<collective::Stream> {
-  using type = CUstream_st;
-};
-template <>
-struct Counterpart<collective::Context> {
-  using type = CUctx_st;
-};
-
-}  // namespace trtact::check
+COUNTERPART(trtact::collective::Comm, ncclComm)
+COUNTERPART(trtact_collective_id, ncclUniqueId)
+COUNTERPART(trtact::collective::Stream, CUstream_st)
+COUNTERPART(trtact::collective::Context, CUctx_st)
 
 namespace trtact::collective {
 

@@ -39,6 +39,13 @@ struct Same<R(Ours...), S(Theirs...)> {
 
 }  // namespace trtact::check
 
+// Outside of namespaces.
+#define COUNTERPART(ours, theirs)             \
+  template <>                                 \
+  struct trtact::check::Counterpart<ours> {   \
+    using type = theirs;                      \
+  };
+
 // A table's member and the library's function.
 #define SAME(table, member, symbol)                                                         \
   static_assert(::trtact::check::Same<decltype(table::member), decltype(&::symbol)>::value, \

@@ -58,7 +58,7 @@ type TrainOptions struct {
 	// Threads that one image uses, and Workers, images side by side; as in Options.
 	Threads, Workers int
 	MaxBytes         int
-	Beside           int          // bytes of a GPU that each image takes elsewhere: its teacher's
+	Beside           int          // bytes that each image takes of a GPU in the caller's other networks
 	Math             compute.Math // as in Options
 	// Peers are the other processes that train the same student, each with its share of
 	// a step's images; nil: there are none.

@@ -126,7 +126,7 @@ func (s *session) detect(c *urfave.Context) error {
 		names[k] = d.Spec.Names
 		found[k] = make([][]detect.Detection, len(images))
 		bad, err := m.Detect(s.ctx, d, images, pictureOptions(c.Float64("score"), c.Float64("iou")), "detect with "+d.Name(),
-			func(i int, _ detect.Pixels, list []detect.Detection) error {
+			func(i int, list []detect.Detection) error {
 				found[k][i] = list
 				return nil
 			})

@@ -122,6 +122,7 @@ func (t *training) prepare(ctx context.Context) (err error) {
 	if err := t.compile(workers, threads); err != nil {
 		return err
 	}
+	t.teacher.remember()
 	t.done = Checkpoint{Run: t.id, Model: filepath.Base(r.Model.Path), Steps: steps, Judge: t.judge.kind, Nodes: t.nodes, Ranks: r.ranks(),
 		Start: math.NaN(), Best: math.NaN()}
 	return nil
@@ -324,11 +325,10 @@ func (t *training) step(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		targets, err := t.teacher.targets(ctx, id, inputs)
-		if err != nil {
+		if err := fill(in, t.trainer.Inputs(), inputs); err != nil {
 			return err
 		}
-		return give(in, t.trainer.Inputs(), inputs, targets)
+		return t.teacher.give(ctx, id, inputs, in.CopyTarget)
 	})
 	loss, above := t.weighted(result)
 	if errors.Is(err, nn.ErrNotFinite) {
@@ -355,19 +355,14 @@ func (t *training) step(ctx context.Context) error {
 	return nil
 }
 
-// give puts a sample and its targets where the student reads them.
-func give(in *nn.Feed, wanted []onnx.Value, inputs map[string]*onnx.Tensor, targets [][]float32) error {
+// fill puts a sample where the student reads it.
+func fill(in *nn.Feed, wanted []onnx.Value, inputs map[string]*onnx.Tensor) error {
 	for _, v := range wanted {
 		x := inputs[v.Name]
 		if x == nil {
 			return fmt.Errorf("the sample has no input %q", v.Name)
 		}
 		if err := in.SetTensor(v.Name, x); err != nil {
-			return err
-		}
-	}
-	for k, values := range targets {
-		if err := in.SetTarget(k, values); err != nil {
 			return err
 		}
 	}

@@ -28,15 +28,7 @@ func Describe(ctx context.Context, r Run) (*Preview, error) {
 	workers, _ := o.workers()
 	p.TeacherBytes = int64(workers * t.teacher.net.ContextBytes())
 	p.StudentBytes = int64(workers*t.trainer.ContextBytes() + t.trainer.SharedBytes())
-	each := int64(0)
-	for _, n := range t.nodes {
-		size := int64(4)
-		for _, d := range n.Dims {
-			size *= int64(d)
-		}
-		each += size
-	}
-	p.TargetBytes = min(cacheBytes(o.CacheBytes), each*int64(len(t.feeder.order.samples)))
+	p.TargetBytes = min(t.teacher.room(), int64(t.teacher.bytes)*int64(len(t.feeder.order.samples)))
 	state, err := t.trainer.State()
 	if err != nil {
 		return nil, err

@@ -159,6 +159,15 @@ type Node struct {
 	Feature bool    `json:"feature"` // within the network, not at its end
 }
 
+// len is the number of the tensor's elements.
+func (n *Node) len() int {
+	count := 1
+	for _, d := range n.Dims {
+		count *= d
+	}
+	return count
+}
+
 // Preview is what a run would do, for a person to look at before hours of work.
 type Preview struct {
 	Nodes      []Node

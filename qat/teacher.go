@@ -1,28 +1,34 @@
 // The teacher: the float model up to the distillation nodes. Samples are not
-// changed at random, so what it says of one never changes either, and is kept as
-// far as memory is allowed for it.
+// changed at random, so what it says of one never changes either, and is kept on
+// the device as far as memory is allowed for it.
 package qat
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
+	"trtact/internal/compute"
 	"trtact/internal/nn"
 	"trtact/internal/onnx"
+	"trtact/internal/rss"
 )
 
 // teacher gives the targets of samples.
 type teacher struct {
 	net   *nn.Network
 	nodes []Node
+	at    []int // where each node's values begin in a sample's buffer
+	bytes int   // of a sample's buffer
+
+	device *compute.Device
+	asked  int64 // Options.CacheBytes
 
 	mu   sync.Mutex
-	kept map[int][][]float32
-	left int64 // bytes that may still be kept
+	kept map[int]*compute.Buffer // by the sample's number
+	left int64                   // bytes that may still be kept
 }
 
 func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
@@ -34,23 +40,39 @@ func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare the teacher: %w", err)
 	}
-	return &teacher{net: net, nodes: nodes, kept: map[int][][]float32{}, left: cacheBytes(r.Options.CacheBytes)}, nil
+	t := &teacher{net: net, nodes: nodes, device: r.Device, asked: r.Options.CacheBytes, kept: map[int]*compute.Buffer{}}
+	for i := range nodes {
+		t.at = append(t.at, t.bytes)
+		t.bytes += (4*nodes[i].len() + 63) / 64 * 64
+	}
+	return t, nil
 }
 
-func (t *teacher) close() { t.net.Close() }
-
-// cacheBytes is the memory for kept outputs: what was asked for, else a quarter of
-// the machine's, 1 GiB at most.
-func cacheBytes(asked int64) int64 {
-	const most = 1 << 30
-	if asked != 0 {
-		return max(0, asked)
+func (t *teacher) close() {
+	for _, b := range t.kept {
+		b.Close()
 	}
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
+	t.net.Close()
+}
+
+// remember keeps targets from now on: all else that training takes is allocated.
+func (t *teacher) remember() { t.left = t.room() }
+
+// room is the memory for kept targets: what was asked for, else of a GPU half of what is
+// free, of a machine a quarter, 1 GiB at most.
+func (t *teacher) room() int64 {
+	const most = 1 << 30
+	switch {
+	case t.asked != 0:
+		return max(0, t.asked)
+	case t.device.Name() == "cpu":
+		return min(most, rss.Machine()/4)
+	}
+	free, _, err := t.device.Memory()
+	if err != nil {
 		return 0
 	}
-	return min(most, int64(info.Totalram)*int64(info.Unit)/4)
+	return int64(free / 2)
 }
 
 func tensorsOf(nodes []Node) []string {
@@ -61,51 +83,85 @@ func tensorsOf(nodes []Node) []string {
 	return names
 }
 
-// targets are the row-major values at the nodes for a sample, known by its number.
-// Several goroutines may call it.
-func (t *teacher) targets(ctx context.Context, id int, inputs map[string]*onnx.Tensor) ([][]float32, error) {
+// give calls use with the place of the row-major values at each node for a sample, known
+// by its number. They are there during the call only. Several goroutines may call give.
+func (t *teacher) give(ctx context.Context, id int, inputs map[string]*onnx.Tensor, use func(node int, values compute.Address) error) error {
 	t.mu.Lock()
-	values := t.kept[id]
+	kept := t.kept[id]
 	t.mu.Unlock()
-	if values != nil {
-		return values, nil
-	}
-	values, err := outputs(ctx, t.net, t.nodes, inputs)
-	if err != nil {
-		return nil, fmt.Errorf("teacher: %w", err)
-	}
-	bytes := int64(0)
-	for _, v := range values {
-		bytes += 4 * int64(len(v))
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.kept[id] == nil && bytes <= t.left {
-		t.kept[id] = values
-		t.left -= bytes
-	}
-	return values, nil
-}
-
-// outputs runs a network on one sample and gives its values at the nodes.
-func outputs(ctx context.Context, net *nn.Network, nodes []Node, inputs map[string]*onnx.Tensor) (values [][]float32, err error) {
-	err = net.ForEach(ctx, 1, func(c *nn.Context, _ int) error {
-		if err := c.SetInputs(inputs); err != nil {
-			return err
-		}
-		if err := c.Run(); err != nil {
-			return err
-		}
-		for _, n := range nodes {
-			v, err := c.Output(n.Tensor)
-			if err != nil {
+	if kept != nil {
+		for k := range t.nodes {
+			if err := use(k, compute.Address{Buffer: kept, At: t.at[k]}); err != nil {
 				return err
 			}
-			values = append(values, v.Floats())
 		}
 		return nil
+	}
+	return t.net.ForEach(ctx, 1, func(c *nn.Context, _ int) error {
+		err := c.SetInputs(inputs)
+		if err == nil {
+			err = c.Run()
+		}
+		if err != nil {
+			return fmt.Errorf("teacher: %w", err)
+		}
+		room := t.reserve()
+		for k, n := range t.nodes {
+			values, err := c.Place(n.Tensor)
+			if err == nil && room != nil {
+				err = room.Copy(t.at[k], values, 4*n.len())
+			}
+			if err == nil {
+				err = use(k, values)
+			}
+			if err != nil {
+				room.Close()
+				return err
+			}
+		}
+		t.keep(id, room)
+		return nil
 	})
-	return values, err
+}
+
+// reserve makes room for one more sample's targets; nil where there is none left.
+func (t *teacher) reserve() *compute.Buffer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if int64(t.bytes) > t.left {
+		return nil
+	}
+	b, err := t.device.Alloc(t.bytes)
+	if err != nil { // somebody else has it: the teacher will be asked again
+		slog.Debug("no more of the teacher's outputs are kept", "samples", len(t.kept), "why", err.Error())
+		t.left = 0
+		return nil
+	}
+	t.left -= int64(t.bytes)
+	return b
+}
+
+func (t *teacher) keep(id int, targets *compute.Buffer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if targets == nil {
+		return
+	}
+	if t.kept[id] != nil { // another goroutine was as quick
+		t.left += int64(t.bytes)
+		targets.Close()
+		return
+	}
+	t.kept[id] = targets
+}
+
+// targets are the row-major values at the nodes for a sample.
+func (t *teacher) targets(ctx context.Context, id int, inputs map[string]*onnx.Tensor) ([][]float32, error) {
+	list := make([][]float32, len(t.nodes))
+	return list, t.give(ctx, id, inputs, func(k int, values compute.Address) error {
+		list[k] = make([]float32, t.nodes[k].len())
+		return values.Buffer.Download(values.At, list[k])
+	})
 }
 
 // normalizeOver is how many samples the teacher's spread is taken from.

@@ -140,7 +140,7 @@ extern "C" const trtact_backend* trtact_backend_open(uint32_t abi) {
   static const trtact_backend table = {
       TRTACT_COMPUTE_ABI, sizeof(trtact_backend), "cpu", version_text(),
       device_open, device_close, device_block,
-      alloc, release, copy, copy, memory,
+      alloc, release, copy, copy, copy, memory,
       op_create, op_release, op_workspace_bytes, op_info,
       run,
       observe_absmax, observe_histogram, observe_channel_sums,

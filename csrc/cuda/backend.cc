@@ -81,7 +81,7 @@ void release(trtact_device* d, void* p) {
   live_handles--;
 }
 
-int32_t copy(trtact_device* d, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, trtact_error* error) {
+int32_t move(trtact_device* d, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, trtact_error* error) {
   return guarded(error, [&] {
     d->device.enter();
     const Device::Lease lane(d->device);
@@ -90,10 +90,13 @@ int32_t copy(trtact_device* d, void* to, const void* from, size_t bytes, cudaMem
   });
 }
 int32_t upload(trtact_device* d, void* to, const void* from, size_t bytes, trtact_error* error) {
-  return copy(d, to, from, bytes, cudaMemcpyHostToDevice, error);
+  return move(d, to, from, bytes, cudaMemcpyHostToDevice, error);
 }
 int32_t download(trtact_device* d, void* to, const void* from, size_t bytes, trtact_error* error) {
-  return copy(d, to, from, bytes, cudaMemcpyDeviceToHost, error);
+  return move(d, to, from, bytes, cudaMemcpyDeviceToHost, error);
+}
+int32_t copy(trtact_device* d, void* to, const void* from, size_t bytes, trtact_error* error) {
+  return move(d, to, from, bytes, cudaMemcpyDeviceToDevice, error);
 }
 
 int32_t memory(trtact_device* d, size_t* available, size_t* total, trtact_error* error) {
@@ -230,7 +233,7 @@ trtact_backend* table() {
   static trtact_backend t = {
       TRTACT_COMPUTE_ABI, sizeof(trtact_backend), "cuda", version_text().c_str(),
       device_open, device_close, device_block,
-      alloc, release, upload, download, memory,
+      alloc, release, upload, download, copy, memory,
       op_create, op_release, op_workspace_bytes, op_info,
       run,
       observe_absmax, observe_histogram, observe_channel_sums,

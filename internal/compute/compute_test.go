@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -362,6 +363,40 @@ func testBadDescriptions(t *testing.T, d *Device) {
 		if op, err := d.NewOp(desc); err == nil {
 			op.Close()
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestCopy: bytes move within the device's memory, and never beyond a buffer.
+func TestCopy(t *testing.T) { eachDevice(t, testCopy) }
+
+func testCopy(t *testing.T, d *Device) {
+	var buffers [2]*Buffer
+	for i := range buffers {
+		b, err := d.Alloc(32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		buffers[i] = b
+	}
+	from, to := buffers[0], buffers[1]
+	if err := from.Upload(0, []float32{1, 2, 3, 4, 5, 6, 7, 8}); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Copy(20, Address{from, 8}, 12); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]float32, 8)
+	if err := to.Download(0, got); err != nil {
+		t.Fatal(err)
+	}
+	if want := []float32{0, 0, 0, 0, 0, 3, 4, 5}; !slices.Equal(got, want) {
+		t.Errorf("copied %v, want %v", got, want)
+	}
+	for _, c := range []struct{ at, from, bytes int }{{24, 0, 12}, {0, 24, 12}, {-4, 0, 4}, {0, -4, 4}, {0, 0, -4}} {
+		if err := to.Copy(c.at, Address{from, c.from}, c.bytes); err == nil {
+			t.Errorf("%d bytes from %d to %d were copied", c.bytes, c.from, c.at)
 		}
 	}
 }

@@ -34,6 +34,7 @@ static int32_t b_alloc(const trtact_backend* b, trtact_device* d, size_t n, void
 static void b_release(const trtact_backend* b, trtact_device* d, void* p) { b->release(d, p); }
 static int32_t b_upload(const trtact_backend* b, trtact_device* d, void* to, size_t at, const void* from, size_t n, trtact_error* e) { return b->upload(d, (char*)to + at, from, n, e); }
 static int32_t b_download(const trtact_backend* b, trtact_device* d, void* to, const void* from, size_t at, size_t n, trtact_error* e) { return b->download(d, to, (const char*)from + at, n, e); }
+static int32_t b_copy(const trtact_backend* b, trtact_device* d, void* to, size_t at, const void* from, size_t from_at, size_t n, trtact_error* e) { return b->copy(d, (char*)to + at, (const char*)from + from_at, n, e); }
 static int32_t b_memory(const trtact_backend* b, trtact_device* d, size_t* available, size_t* total, trtact_error* e) { return b->memory(d, available, total, e); }
 static int32_t b_op_create(const trtact_backend* b, trtact_device* d, const trtact_op_desc* o, int32_t t, trtact_op** op, trtact_error* e) { return b->op_create(d, o, t, op, e); }
 static void b_op_release(const trtact_backend* b, trtact_op* o) { b->op_release(o); }
@@ -182,6 +183,18 @@ func (b *Buffer) Download(at int, data []float32) error {
 	var cerr C.trtact_error
 	if C.b_download(b.d.backend, b.d.handle, unsafe.Pointer(&data[0]), b.p, C.size_t(at), C.size_t(4*len(data)), &cerr) != 0 {
 		return fmt.Errorf("download: %w", textOf(&cerr))
+	}
+	return nil
+}
+
+// Copy copies bytes from another place of the device's memory to byte offset at.
+func (b *Buffer) Copy(at int, from Address, bytes int) error {
+	if at < 0 || bytes < 0 || at+bytes > b.bytes || from.At < 0 || from.At+bytes > from.Buffer.bytes || from.Buffer.d != b.d {
+		return fmt.Errorf("copy of %d bytes from %d of %d to %d of %d, on one device", bytes, from.At, from.Buffer.bytes, at, b.bytes)
+	}
+	var cerr C.trtact_error
+	if bytes > 0 && C.b_copy(b.d.backend, b.d.handle, b.p, C.size_t(at), from.Buffer.p, C.size_t(from.At), C.size_t(bytes), &cerr) != 0 {
+		return fmt.Errorf("copy: %w", textOf(&cerr))
 	}
 	return nil
 }

@@ -38,49 +38,78 @@ func (s *Spec) placement(w, h int) (width, height, left, top int, err error) {
 	return 0, 0, 0, 0, fmt.Errorf("resize %q: want %s, %s or %s", s.Pixels.Resize, Letterbox, LetterboxTopLeft, Stretch)
 }
 
-// Preprocess writes one image into dst, 3*Height*Width values, planes in the
-// order of the Spec. It may be called from several goroutines at once.
-func (s *Spec) Preprocess(p Pixels, dst []float32) (Transform, error) {
+// Fitted is a picture as networks of a Spec see it, before its bytes become numbers:
+// resized and padded to the size of their input.
+type Fitted struct {
+	Pixels Pixels
+	Place  Transform
+}
+
+// Fit resizes and pads one image. It may be called from several goroutines at once.
+func (s *Spec) Fit(p Pixels) (Fitted, error) {
 	if err := p.check(); err != nil {
-		return Transform{}, err
+		return Fitted{}, err
 	}
-	plane := s.Width * s.Height
-	if s.Width <= 0 || s.Height <= 0 || s.Width > len(dst) || s.Height > len(dst) || len(dst) != 3*plane {
-		return Transform{}, fmt.Errorf("input %q is 3x%dx%d, buffer has %d values", s.Input, s.Height, s.Width, len(dst))
+	if s.Width <= 0 || s.Height <= 0 {
+		return Fitted{}, fmt.Errorf("input %q is 3x%dx%d: want a positive size", s.Input, s.Height, s.Width)
 	}
 	width, height, left, top, err := s.placement(p.W, p.H)
 	if err != nil {
-		return Transform{}, err
+		return Fitted{}, err
+	}
+	out := Pixels{W: s.Width, H: s.Height, RGB: make([]uint8, 3*s.Width*s.Height)}
+	if width < s.Width || height < s.Height {
+		for i := range out.RGB {
+			out.RGB[i] = s.Pixels.Pad
+		}
+	}
+	err = resizeRows(p, width, height, s.Pixels.Interpolation, func(y int, row []uint8) {
+		copy(out.RGB[3*((top+y)*s.Width+left):], row)
+	})
+	return Fitted{Pixels: out, Place: Transform{Width: p.W, Height: p.H,
+		ScaleX: float64(width) / float64(p.W), ScaleY: float64(height) / float64(p.H),
+		PadX: float64(left), PadY: float64(top)}}, err
+}
+
+// Normalise writes a picture of the input's size into dst, 3*Height*Width values, planes
+// in the order of the Spec. It may be called from several goroutines at once.
+func (s *Spec) Normalise(p Pixels, dst []float32) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	plane := p.W * p.H
+	if p.W != s.Width || p.H != s.Height || len(dst) != 3*plane {
+		return fmt.Errorf("input %q is 3x%dx%d, picture has %dx%d pixels, buffer %d values", s.Input, s.Height, s.Width, p.W, p.H, len(dst))
 	}
 	table, err := s.Pixels.table()
 	if err != nil {
-		return Transform{}, err
-	}
-	if width < s.Width || height < s.Height {
-		for c := range 3 {
-			fill(dst[c*plane:(c+1)*plane], table[c][s.Pixels.Pad])
-		}
+		return err
 	}
 	first, third := 0, 2 // the channel of the source that each plane shows
 	if s.Pixels.Order == "bgr" {
 		first, third = 2, 0
 	}
-	err = resizeRows(p, width, height, s.Pixels.Interpolation, func(y int, row []uint8) {
-		at := (top+y)*s.Width + left
-		d0 := dst[at : at+width]
-		d1 := dst[plane+at : plane+at+width]
-		d2 := dst[2*plane+at : 2*plane+at+width]
-		t0, t1, t2 := &table[0], &table[1], &table[2]
-		for x := range d0 {
-			pixel := row[3*x : 3*x+3]
-			d0[x] = t0[pixel[first]]
-			d1[x] = t1[pixel[1]]
-			d2[x] = t2[pixel[third]]
-		}
-	})
-	return Transform{Width: p.W, Height: p.H,
-		ScaleX: float64(width) / float64(p.W), ScaleY: float64(height) / float64(p.H),
-		PadX: float64(left), PadY: float64(top)}, err
+	d0, d1, d2 := dst[:plane], dst[plane:2*plane], dst[2*plane:]
+	t0, t1, t2 := &table[0], &table[1], &table[2]
+	for i := range d0 {
+		pixel := p.RGB[3*i : 3*i+3]
+		d0[i] = t0[pixel[first]]
+		d1[i] = t1[pixel[1]]
+		d2[i] = t2[pixel[third]]
+	}
+	return nil
+}
+
+// Preprocess is Fit and Normalise.
+func (s *Spec) Preprocess(p Pixels, dst []float32) (Transform, error) {
+	if s.Width > len(dst) || s.Height > len(dst) || len(dst) != 3*s.Width*s.Height { // before Fit asks for memory
+		return Transform{}, fmt.Errorf("input %q is 3x%dx%d, buffer has %d values", s.Input, s.Height, s.Width, len(dst))
+	}
+	f, err := s.Fit(p)
+	if err != nil {
+		return Transform{}, err
+	}
+	return f.Place, s.Normalise(f.Pixels, dst)
 }
 
 // table is the normalised value of every level of every plane.
@@ -98,12 +127,6 @@ func (f PixelFormat) table() (*[3][256]float32, error) {
 		}
 	}
 	return &t, nil
-}
-
-func fill(dst []float32, v float32) {
-	for i := range dst {
-		dst[i] = v
-	}
 }
 
 // source maps a box from input pixels to the source image and clips it there.

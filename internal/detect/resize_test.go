@@ -154,4 +154,13 @@ func BenchmarkPreprocess(b *testing.B) {
 			}
 		})
 	}
+	b.Run("normalise alone", func(b *testing.B) {
+		s := &Spec{Width: 640, Height: 640, Pixels: pixelFormat("yolov5")}
+		p, dst := noise(640, 640, 1), make([]float32, 3*640*640)
+		for b.Loop() {
+			if err := s.Normalise(p, dst); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

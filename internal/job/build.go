@@ -183,6 +183,7 @@ func (m *Machine) beginAt(o BuildOptions) (*building, error) {
 	if b.in, err = o.open(b.single); err != nil {
 		return nil, err
 	}
+	b.in.samples = m.keeping(b.in.samples)
 	b.meter = m.newMeter(o, b.in.val)
 	return b, nil
 }

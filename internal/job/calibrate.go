@@ -67,7 +67,7 @@ type Calibration struct {
 
 // Calibrate observes the float model on pictures and settles the plan.
 func (m *Machine) Calibrate(ctx context.Context, d *Detector, images []coco.Image, o CalibrateOptions) (*Calibration, error) {
-	return m.CalibrateOn(ctx, d, Pictures{d, images}, o)
+	return m.CalibrateOn(ctx, d, Pictures{Detector: d, Images: images}, o)
 }
 
 // CalibrateOn is Calibrate on samples of any kind.
@@ -77,7 +77,7 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 		return nil, fault.Usage(fmt.Errorf("%s is quantised already: calibrate the float model", d.Path))
 	}
 	all := samples.Len()
-	samples = o.chosen(samples)
+	samples = o.chosen(m.keeping(samples))
 	if n := samples.Len(); o.Images == 0 && n < all {
 		slog.Info(fmt.Sprintf("calibrating on %d of %d pictures, spread over all", n, all))
 	}

@@ -31,7 +31,7 @@ func TestLargest(t *testing.T) {
 func TestFindRanges(t *testing.T) {
 	d, images := small(t, float16Images)
 	m, ctx := cpu(t), context.Background()
-	samples := Pictures{d, images}
+	samples := Pictures{Detector: d, Images: images}
 	b := &building{m: m, o: BuildOptions{FP16: true}, r: &Result{}, d: d, single: d, in: inputs{samples: samples}}
 	if err := b.findRanges(ctx, d); err != nil {
 		t.Fatal(err)

@@ -113,6 +113,7 @@ func (m *Machine) Analyze(ctx context.Context, o AnalyzeOptions) (*Analysis, err
 			return nil, err
 		}
 	}
+	in.samples = m.keeping(in.samples)
 	a := &Analysis{Program: o.Program, Command: o.Command, Family: d.Spec.Family, Shape: [2]int{d.Spec.Height, d.Spec.Width},
 		Model:   ModelFacts{Path: d.Path, SHA256: d.Source.SHA256, Params: d.Params(), Bytes: fileSize(d.Path)},
 		Seconds: map[string]float64{}}

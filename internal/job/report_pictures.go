@@ -54,7 +54,7 @@ func (b *building) disagreements(ctx context.Context) ([]page.Pair, error) {
 	for k, d := range []*Detector{b.single, quantised} {
 		found[k] = make([][]detect.Detection, len(images))
 		_, err := b.m.Detect(ctx, d, images, boxes, []string{"pictures of float", "pictures of INT8"}[k],
-			func(i int, _ detect.Pixels, list []detect.Detection) error {
+			func(i int, list []detect.Detection) error {
 				found[k][i] = list
 				return nil
 			})

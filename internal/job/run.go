@@ -41,6 +41,8 @@ type Machine struct {
 	Progress Progress
 	// Group are the processes of a Build, which leaves it; nil: this one alone.
 	Group *collective.Group
+
+	kept *keptPictures // of a job that reads pictures more than once
 }
 
 // counter makes Progress.Step safe for, and cheap to, several goroutines.
@@ -135,7 +137,7 @@ type Found struct {
 // from several goroutines, with what was found on each. Broken images are
 // counted, and more than 5 % of them end the run.
 func (m *Machine) Detect(ctx context.Context, d *Detector, images []coco.Image, o detect.Options, stage string,
-	use func(i int, p detect.Pixels, found []detect.Detection) error) (*coco.BadImages, error) {
+	use func(i int, found []detect.Detection) error) (*coco.BadImages, error) {
 	if d.Spec.Family == detect.None {
 		return nil, fault.Usage(fmt.Errorf("%s: the detector's family was not recognised, so its outputs cannot be decoded: name it with --family", d.Path))
 	}
@@ -144,15 +146,11 @@ func (m *Machine) Detect(ctx context.Context, d *Detector, images []coco.Image, 
 	buffers := sync.Pool{New: func() any { b := make([]float32, d.inputLen()); return &b }}
 	one := func(i int, infer func(pixels []float32) (map[string]*onnx.Tensor, error)) error {
 		defer count.add()
-		p, err := coco.Decode(images[i].Path)
-		if err != nil {
-			return bad.Add(images[i], err)
-		}
 		buffer := buffers.Get().(*[]float32)
 		defer buffers.Put(buffer)
-		t, err := d.Spec.Preprocess(p, *buffer)
+		t, err := m.kept.preprocess(images[i].Path, d.Spec, *buffer)
 		if err != nil {
-			return fmt.Errorf("%s: %w", images[i].Path, err)
+			return bad.Add(images[i], err)
 		}
 		outputs, err := infer(*buffer)
 		if err != nil {
@@ -162,7 +160,7 @@ func (m *Machine) Detect(ctx context.Context, d *Detector, images []coco.Image, 
 		if err != nil {
 			return fmt.Errorf("%s on %s: %w", d.Path, images[i].Path, err)
 		}
-		return use(i, p, found)
+		return use(i, found)
 	}
 	if d.Engine != nil {
 		return bad, m.forEach(ctx, len(images), func(ctx context.Context, i int) error {
@@ -207,7 +205,7 @@ func (m *Machine) Evaluate(ctx context.Context, d *Detector, ds *coco.Dataset, o
 	start := time.Now()
 	perImage := make([][]coco.Result, len(ds.Images))
 	bad, err := m.Detect(ctx, d, ds.Images, o, stage,
-		func(i int, _ detect.Pixels, found []detect.Detection) error {
+		func(i int, found []detect.Detection) error {
 			list := make([]coco.Result, 0, len(found))
 			for _, f := range found {
 				list = append(list, coco.Result{

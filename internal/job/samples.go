@@ -44,35 +44,7 @@ func OpenSamples(path, imagesDir string, d *Detector) (samples Samples, warnings
 	if err != nil {
 		return nil, nil, err
 	}
-	return Pictures{d, data.Images}, data.Warnings, nil
-}
-
-// Pictures prepares pictures as the detector's family does.
-type Pictures struct {
-	Detector *Detector
-	Images   []coco.Image
-}
-
-func (p Pictures) Len() int          { return len(p.Images) }
-func (p Pictures) Name(i int) string { return p.Images[i].Path }
-
-func (p Pictures) Read(i int) (map[string]*onnx.Tensor, error) {
-	picture, err := coco.Decode(p.Images[i].Path)
-	if err != nil {
-		return nil, err
-	}
-	spec := p.Detector.Spec
-	pixels := make([]float32, p.Detector.inputLen())
-	if _, err := spec.Preprocess(picture, pixels); err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Images[i].Path, err)
-	}
-	values := map[string]*onnx.Tensor{spec.Input: onnx.NewTensor([]int{1, 3, spec.Height, spec.Width}, pixels)}
-	for _, in := range p.Detector.Model.Graph.Inputs {
-		if extra := spec.Extra[in.Name]; extra != nil {
-			values[in.Name] = onnx.NewTensor([]int{len(extra)}, extra)
-		}
-	}
-	return values, nil
+	return Pictures{Detector: d, Images: data.Images}, data.Warnings, nil
 }
 
 // First limits samples to so many; 0 or less: all.

@@ -35,7 +35,7 @@ func TestSimulatorOrdersPlans(t *testing.T) {
 	}
 	sim := newSimulator(m, d, d, 3)
 	sim.tensors = tensorsOf(plan)
-	stats, _, err := m.observe(ctx, "calibrate", d, Pictures{d, images}, sim)
+	stats, _, err := m.observe(ctx, "calibrate", d, Pictures{Detector: d, Images: images}, sim)
 	if err != nil {
 		t.Fatal(err)
 	}

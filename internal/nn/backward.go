@@ -15,11 +15,15 @@ type backward struct {
 	// parts are the gradients that a tensor's readers have given so far, by the
 	// tensor's root.
 	parts map[*tensor][]*tensor
+	// written are the parameters, by place, whose gradient is where fresh puts it.
+	written map[int]bool
 }
 
 // differentiate adds the losses and the gradients of everything trained.
 func (t *training) differentiate(b *builder) error {
-	g := &backward{b: b, parts: map[*tensor][]*tensor{}}
+	g := &backward{b: b, parts: map[*tensor][]*tensor{}, written: map[int]bool{}}
+	t.freshAt = t.gradientBytes
+	t.gradientBytes += t.parameterBytes
 	forward := len(b.steps)
 	for _, l := range t.o.Losses {
 		if err := g.loss(l); err != nil {
@@ -36,7 +40,13 @@ func (t *training) differentiate(b *builder) error {
 			return fmt.Errorf("compile: gradient of node %q (%s): %w", s.node, s.what, err)
 		}
 	}
-	return nil
+	if len(g.written) == 0 {
+		return nil
+	}
+	vector := func(at int) *tensor {
+		return &tensor{desc: compute.Tensor{Dims: []int{t.parameterBytes / 4}}, home: inGradients, offset: at}
+	}
+	return b.emit(compute.Sum{Accumulate: true}, []*tensor{vector(t.freshAt)}, vector(0))
 }
 
 func (g *backward) loss(l LossNode) error {
@@ -77,10 +87,22 @@ func (g *backward) like(t *tensor) *tensor { return g.b.newTensor(t.desc.Dims, t
 // wants reports whether a tensor's gradient is of use.
 func (g *backward) wants(t *tensor) bool { return t.root().trained }
 
+// fresh is where an operator writes its gradient of a parameter: beside those of the
+// others, so that one operator adds all of an image's to the earlier ones'. A parameter
+// has one such place; what else reads it adds its gradient by itself.
+func (g *backward) fresh(t *tensor) *tensor {
+	root := t.root()
+	if root.sink == nil || root.sink.offset >= g.b.training.parameterBytes || g.written[root.sink.offset] || t.desc.Len() != root.desc.Len() {
+		return g.like(t)
+	}
+	g.written[root.sink.offset] = true
+	return &tensor{desc: t.desc, home: inGradients, offset: g.b.training.freshAt + root.sink.offset}
+}
+
 // add notes a gradient of t, or adds it to the parameter's.
 func (g *backward) add(t, gradient *tensor) error {
 	root := t.root()
-	if !root.trained {
+	if !root.trained || gradient.home == inGradients {
 		return nil
 	}
 	if root.sink != nil {
@@ -215,9 +237,9 @@ func (g *backward) conv(s step, p compute.Conv, dz *tensor) error {
 		return nil
 	}
 	toWeights.HasBias = bias != nil
-	out := []*tensor{g.like(w)}
+	out := []*tensor{g.fresh(w)}
 	if bias != nil {
-		out = append(out, g.like(bias))
+		out = append(out, g.fresh(bias))
 	}
 	if err := g.b.emit(compute.ConvBackwardWeights{Conv: toWeights}, toW, out...); err != nil {
 		return err

@@ -199,6 +199,19 @@ func (c *Context) Output(name string) (*onnx.Tensor, error) {
 	return t, err
 }
 
+// Place is where an output's row-major values lie on the device until the next run, with
+// Options.Plain.
+func (c *Context) Place(name string) (compute.Address, error) {
+	v, err := c.n.value(name)
+	if err != nil {
+		return compute.Address{}, err
+	}
+	if v.plain == nil || v.constant != nil {
+		return compute.Address{}, fmt.Errorf("tensor %q is not on the device", name)
+	}
+	return c.address(v.plain), nil
+}
+
 // Peek is Output for those who only look: the tensor must not be changed, and the next run
 // or Peek may change it.
 func (c *Context) Peek(name string) (*onnx.Tensor, error) {

@@ -134,11 +134,11 @@ func BenchmarkStep(b *testing.B) {
 							return err
 						}
 						for k, h := range heads {
-							v, err := c.Output(h)
+							values, err := c.Place(h)
 							if err != nil {
 								return err
 							}
-							if err := in.SetTarget(k, v.Floats()); err != nil {
+							if err := in.CopyTarget(k, values); err != nil {
 								return err
 							}
 						}

@@ -14,12 +14,13 @@ import (
 // the weights, scales, products of scales), and the steps around the images.
 //
 // The gradients of a context are a vector like that of the parameters, followed
-// by what observers remember.
+// by what observers remember, and a second vector for those of the image in work.
 type training struct {
 	o      TrainOptions
 	inputs map[string]*tensor // not nil: gradients of the graph's inputs are asked for, too
 
 	parameterBytes, derivedBytes, gradientBytes int
+	freshAt                                     int // where the second vector of gradients begins
 
 	parameters []*parameter
 	byName     map[string]*parameter

@@ -131,7 +131,7 @@ func (tr *Trainer) AbsMax() (map[string]float32, error) {
 		return nil, nil
 	}
 	list := make([]float32, len(tr.t.seen))
-	behind := make([]float32, (tr.t.gradientBytes-tr.t.parameterBytes)/4) // of the parameters' gradients
+	behind := make([]float32, (tr.t.freshAt-tr.t.parameterBytes)/4) // of the parameters' gradients
 	for _, c := range tr.contexts {
 		if err := c.gradients.Download(tr.t.parameterBytes, behind); err != nil {
 			return nil, err

@@ -34,6 +34,12 @@ func (f *Feed) SetTarget(k int, values []float32) error {
 	return a.Buffer.Upload(a.At, values)
 }
 
+// CopyTarget is SetTarget with values that are on the device already.
+func (f *Feed) CopyTarget(k int, from compute.Address) error {
+	a := f.c.address(f.t.targets[k])
+	return a.Buffer.Copy(a.At, from, 4*f.t.targets[k].desc.Len())
+}
+
 // StepResult is what a step found before its update.
 type StepResult struct {
 	// Losses are those of TrainOptions.Losses, means over the images without

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define TRTACT_COMPUTE_ABI 4u
+#define TRTACT_COMPUTE_ABI 5u
 #define TRTACT_MAX_RANK 8
 #define TRTACT_MAX_SPATIAL 3
 #define TRTACT_API __attribute__((visibility("default")))
@@ -282,6 +282,8 @@ typedef struct trtact_backend {
   void (*release)(trtact_device*, void*);
   int32_t (*upload)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
   int32_t (*download)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
+  /* from one place of the device's memory to another */
+  int32_t (*copy)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
 
   /* Bytes of memory: what is free now, and all. */
   int32_t (*memory)(trtact_device*, size_t* available, size_t* total, trtact_error*);

@@ -112,6 +112,9 @@ func (s *session) calibrate(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, note := range d.Notes(load) {
+		s.log.Info(note)
+	}
 	data, warnings, err := job.OpenSamples(c.String("data"), c.String("images"), d)
 	if err != nil {
 		return err

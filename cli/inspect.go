@@ -51,6 +51,8 @@ type detectorContent struct {
 	Classes int    `json:"classes,omitempty"`
 	Height  int    `json:"height,omitempty"` // of the input it was recognised at, in pixels
 	Width   int    `json:"width,omitempty"`
+	// Task is what an Ultralytics model says it does beside detecting, such as "segment".
+	Task string `json:"task,omitempty"`
 	// CutAt are the tensors before the model's own suppression: everything behind
 	// them is left out of quantisation, measuring and engines.
 	CutAt []string `json:"cut_at,omitempty"`
@@ -131,7 +133,8 @@ func inspectFile(path string) (*inspectResult, error) {
 		r.ONNX.Heads = detect.HeadNodes(m.Graph)
 		return r, nil
 	}
-	r.ONNX.Detector = detectorContent{Family: d.Spec.Family, Classes: d.Spec.Head.Classes, Height: d.Spec.Height, Width: d.Spec.Width, CutAt: d.CutAt}
+	r.ONNX.Detector = detectorContent{Family: d.Spec.Family, Classes: d.Spec.Head.Classes, Height: d.Spec.Height, Width: d.Spec.Width, CutAt: d.CutAt,
+		Task: detect.MetadataTask(d.Source.Metadata)}
 	r.ONNX.Heads = d.Heads
 	return r, nil
 }
@@ -384,7 +387,14 @@ func familyText(d detectorContent) string {
 	if d.Family == "" {
 		return "not recognised: " + report.OneLine(d.Problem)
 	}
-	return fmt.Sprintf("%s, %d classes, input %dx%d", d.Family, d.Classes, d.Height, d.Width)
+	text := fmt.Sprintf("%s, %d classes, input %dx%d", d.Family, d.Classes, d.Height, d.Width)
+	if d.Classes == 1 {
+		text = strings.Replace(text, "classes", "class", 1)
+	}
+	if d.Task != "" {
+		text += fmt.Sprintf("; its task is %s: boxes alone are decoded", report.OneLine(d.Task))
+	}
+	return text
 }
 
 func quantizedText(q *inspect.Quantized) string {

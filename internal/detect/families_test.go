@@ -639,6 +639,9 @@ func TestHeadNodesPassesDecoding(t *testing.T) {
 func TestMetadataNames(t *testing.T) {
 	for text, want := range map[string][]string{
 		`{0: 'person', 1: "driver's seat"}`: {"person", "driver's seat"},
+		`{0: 'a', 10: 'k', 1: 'b'}`:         nil,
+		`{0: 'a', 2: 'c', 1: 'b'}`:          {"a", "b", "c"},
+		`{0: 'a', 0: 'b'}`:                  nil,
 		`{'0': 'a', '1': 'b\'c'}`:           {"a", "b'c"},
 		`['x', 'y']`:                        {"x", "y"},
 		``:                                  nil,
@@ -649,14 +652,28 @@ func TestMetadataNames(t *testing.T) {
 		`{0: 5}`:                            nil,
 		`garbage`:                           nil,
 	} {
-		if got := metadataNames(text); !slices.Equal(got, want) {
+		if got := metadataNames(map[string]string{"names": text}); !slices.Equal(got, want) {
 			t.Errorf("%s: %q: want %q", text, got, want)
 		}
+	}
+	if got := metadataNames(map[string]string{"character": "text\r\ntitle\n"}); !slices.Equal(got, []string{"text", "title"}) {
+		t.Errorf("a name in each line: %q", got)
 	}
 	if got := classNames([]string{"cat", "dog"}, 2); got[1] != "dog" {
 		t.Errorf("metadata not used: %v", got)
 	}
 	if got := classNames([]string{"cat", "dog"}, 3); got[2] != "class2" {
 		t.Errorf("too few names used: %v", got)
+	}
+}
+
+func TestMetadataSize(t *testing.T) {
+	for text, want := range map[string][2]int{
+		"[320, 416]": {320, 416}, "[640]": {640, 640}, "512": {512, 512}, "(96,128)": {96, 128},
+		"": {}, "[]": {}, "[a, b]": {}, "[1, 2, 3]": {}, "[-1, 640]": {}, "[640, 99999999]": {},
+	} {
+		if h, w := MetadataSize(map[string]string{"imgsz": text}); h != want[0] || w != want[1] {
+			t.Errorf("%q: %dx%d, want %dx%d", text, h, w, want[0], want[1])
+		}
 	}
 }

@@ -1,4 +1,5 @@
-// Class names: from the model's own metadata, or COCO's.
+// What exporters write into a model's metadata: the names of its classes, the size it is
+// meant for, the task. Models of COCO's 80 classes have their names without.
 package detect
 
 import (
@@ -30,10 +31,22 @@ func classNames(metadata []string, classes int) []string {
 	return names
 }
 
-// metadataNames reads the names that Ultralytics writes into its models'
-// metadata, a Python dict ({0: 'person', 1: "driver's seat"}) or list. nil when
-// the text is neither, or its keys are not 0, 1, 2 ...
-func metadataNames(text string) []string {
+// metadataNames reads the names that Ultralytics writes into its models' metadata, or
+// RapidAI (one in each line). nil when there are none.
+func metadataNames(m map[string]string) []string {
+	if lines := strings.TrimSpace(m["character"]); m["names"] == "" && lines != "" {
+		names := strings.Split(lines, "\n")
+		for i := range names {
+			names[i] = strings.TrimSpace(names[i])
+		}
+		return names
+	}
+	return pythonNames(m["names"])
+}
+
+// pythonNames reads a Python dict ({0: 'person', 1: "driver's seat"}, in any order) or
+// list. nil when the text is neither, or the keys are not 0, 1, 2 ...
+func pythonNames(text string) []string {
 	text = strings.TrimSpace(text)
 	if len(text) < 2 || len(text) > 1<<20 {
 		return nil
@@ -43,21 +56,23 @@ func metadataNames(text string) []string {
 		return nil
 	}
 	rest := strings.TrimSpace(text[1 : len(text)-1])
-	var names []string
+	byIndex := map[int]string{}
 	for rest != "" {
+		index := len(byIndex)
 		if dict {
 			key, after, ok := strings.Cut(rest, ":")
 			key = strings.Trim(strings.TrimSpace(key), `'"`)
-			if index, err := strconv.Atoi(key); !ok || err != nil || index != len(names) {
+			var err error
+			if index, err = strconv.Atoi(key); !ok || err != nil {
 				return nil
 			}
 			rest = strings.TrimSpace(after)
 		}
 		name, after, ok := quotedName(rest)
-		if !ok {
+		if _, twice := byIndex[index]; !ok || twice {
 			return nil
 		}
-		names = append(names, name)
+		byIndex[index] = name
 		rest = strings.TrimSpace(after)
 		if rest != "" {
 			if rest[0] != ',' {
@@ -65,6 +80,14 @@ func metadataNames(text string) []string {
 			}
 			rest = strings.TrimSpace(rest[1:])
 		}
+	}
+	var names []string
+	for i := range len(byIndex) {
+		name, known := byIndex[i]
+		if !known {
+			return nil
+		}
+		names = append(names, name)
 	}
 	return names
 }
@@ -87,4 +110,28 @@ func quotedName(s string) (name, rest string, ok bool) {
 		}
 	}
 	return "", "", false
+}
+
+// MetadataSize is the size of input that an Ultralytics model says it is exported for, as
+// [height, width] or one number for both; zeros when it says nothing.
+func MetadataSize(m map[string]string) (height, width int) {
+	parts := strings.Split(strings.Trim(strings.TrimSpace(m["imgsz"]), "[]()"), ",")
+	var sides [2]int
+	for i := range sides {
+		n, err := strconv.Atoi(strings.TrimSpace(parts[min(i, len(parts)-1)]))
+		if err != nil || n < 1 || n > 1<<14 || len(parts) > 2 {
+			return 0, 0
+		}
+		sides[i] = n
+	}
+	return sides[0], sides[1]
+}
+
+// MetadataTask is what an Ultralytics model says it does, such as "segment"; "" when it
+// says nothing, or that it detects.
+func MetadataTask(m map[string]string) string {
+	if m["task"] == "detect" {
+		return ""
+	}
+	return m["task"]
 }

@@ -7,6 +7,7 @@ package detect
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -61,7 +62,7 @@ func Recognize(m *onnx.Model, family string) (*Spec, error) {
 }
 
 func recognize(m *onnx.Model, family string) (*Spec, error) {
-	s := &subject{walker: newWalker(m.Graph), want: family, names: metadataNames(m.Metadata["names"])}
+	s := &subject{walker: newWalker(m.Graph), want: family, names: metadataNames(m.Metadata)}
 	spec := &Spec{Family: family}
 	if err := s.inputs(spec); err != nil {
 		return nil, err
@@ -104,8 +105,13 @@ func recognize(m *onnx.Model, family string) (*Spec, error) {
 		spec.Outputs = s.used(head)
 		return spec, nil
 	}
-	return nil, fmt.Errorf("the outputs %s of an input of %dx%d are of no known detector (looked for %s); give --family (%s), with \"none\" for a network that is no detector",
-		s.describe(), s.height, s.width, strings.Join(reasons, "; "), strings.Join(Families()[1:], ", "))
+	why := strings.Join(reasons, "; ")
+	if family != "auto" {
+		return nil, fmt.Errorf("the outputs %s of an input of %dx%d are not those of --family %s: %s", s.describe(), s.height, s.width, family, why)
+	}
+	slog.Debug("looked for " + why)
+	return nil, fmt.Errorf("the outputs %s of an input of %dx%d are of no known detector (--verbose tells why); give --family: %s; none is a network that is no detector",
+		s.describe(), s.height, s.width, strings.Join(Families()[1:], ", "))
 }
 
 // inputs finds the image input and what else has to be fed.

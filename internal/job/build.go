@@ -170,6 +170,9 @@ func (m *Machine) beginAt(o BuildOptions) (*building, error) {
 	if why := trt.FloatOnly(o.Engine.Targets); why != "" && !o.NoEngine && !o.EngineOfFloat && (o.INT8 || d.Quantized) {
 		slog.Warn(why)
 	}
+	for _, note := range d.Notes(o.Load) {
+		slog.Info(note)
+	}
 	b := &building{m: m, o: o, d: d, r: &Result{Program: o.Program, Command: o.Command, Seconds: map[string]float64{}}}
 	b.r.describe(d)
 	b.r.data = o.Data

@@ -5,6 +5,7 @@
 package job
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -50,7 +51,7 @@ type Detector struct {
 	Engine *trt.Session
 }
 
-// defaultSize is the input size of a model that leaves it open.
+// defaultSize is the input size of a model that leaves it open and says nothing of it.
 const defaultSize = 640
 
 // LoadDetector reads a model and prepares it.
@@ -98,23 +99,28 @@ func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) 
 }
 
 // resize gives the image input the wanted size. Sizes that the model leaves open
-// and the user does not name become defaultSize.
+// and the user does not name become what its metadata says, or defaultSize.
 func resize(m *onnx.Model, o LoadOptions) error {
 	batch := max(1, o.Batch)
 	h, w := o.Height, o.Width
+	openH, openW := detect.MetadataSize(m.Metadata)
+	openH, openW = cmp.Or(openH, defaultSize), cmp.Or(openW, defaultSize)
 	for _, in := range m.Graph.Inputs {
 		if len(in.Dims) != 4 {
 			continue
 		}
 		if h == 0 && in.Dims[2] == onnx.Dynamic {
-			h = defaultSize
+			h = openH
 		}
 		if w == 0 && in.Dims[3] == onnx.Dynamic {
-			w = defaultSize
+			w = openW
 		}
 	}
 	if err := shape.Resize(m, h, w, batch); err != nil {
 		return err
+	}
+	if image := imageInput(m.Graph); image != nil && m.Metadata["imgsz"] != "" {
+		m.Metadata["imgsz"] = fmt.Sprintf("[%d, %d]", image.Dims[2], image.Dims[3])
 	}
 	for _, in := range m.Graph.Inputs {
 		if slices.Contains(in.Dims, onnx.Dynamic) {
@@ -122,6 +128,34 @@ func resize(m *onnx.Model, o LoadOptions) error {
 		}
 	}
 	return nil
+}
+
+// imageInput is the input of four dimensions, nil if there is none.
+func imageInput(g *onnx.Graph) *onnx.Value {
+	for i := range g.Inputs {
+		if len(g.Inputs[i].Dims) == 4 {
+			return &g.Inputs[i]
+		}
+	}
+	return nil
+}
+
+// Notes say what was settled in loading that a user may not expect.
+func (d *Detector) Notes(o LoadOptions) (list []string) {
+	name := filepath.Base(d.Path)
+	was, is := imageInput(d.Source.Graph), imageInput(d.Model.Graph)
+	if was != nil && is != nil {
+		if slices.Contains(was.Dims[2:], onnx.Dynamic) && o.Height == 0 {
+			list = append(list, fmt.Sprintf("%s leaves the size of its input open: it is taken at %dx%d; --shape asks for another", name, is.Dims[2], is.Dims[3]))
+		}
+		if was.Dims[0] > 1 && was.Dims[0] != is.Dims[0] {
+			list = append(list, fmt.Sprintf("%s takes %d pictures at once; from here on it takes %d", name, was.Dims[0], is.Dims[0]))
+		}
+	}
+	if task := detect.MetadataTask(d.Source.Metadata); task != "" && d.Spec.Family != detect.None {
+		list = append(list, fmt.Sprintf("%s says that its task is %q: its boxes are decoded and measured, what else it gives is quantised unmeasured", name, task))
+	}
+	return list
 }
 
 // Derive is the detector for another graph of the same model, e.g. its quantised

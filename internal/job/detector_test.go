@@ -9,6 +9,7 @@ import (
 	"trtact/internal/coco"
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/onnx"
 	"trtact/internal/testenv"
 )
 
@@ -40,6 +41,47 @@ func TestLoadDetector(t *testing.T) {
 		single, err := d.atBatchOne(c.o)
 		if err != nil || single.Spec.Batch != 1 || single.Spec.Height != c.height {
 			t.Errorf("%s at batch 1: %+v, %v", c.file, single, err)
+		}
+	}
+}
+
+// TestNotes: an open size is what the metadata says, which then says the size that was
+// taken; what a user may not expect is told.
+func TestNotes(t *testing.T) {
+	conv := &onnx.Node{Name: "conv", Op: "Conv", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}
+	for _, c := range []struct {
+		dims     []int
+		metadata map[string]string
+		o        LoadOptions
+		size     [2]int
+		imgsz    string
+		notes    []string
+	}{
+		{[]int{onnx.Dynamic, 3, onnx.Dynamic, onnx.Dynamic}, map[string]string{"imgsz": "[96, 128]"}, LoadOptions{}, [2]int{96, 128}, "[96, 128]", []string{"taken at 96x128"}},
+		{[]int{1, 3, onnx.Dynamic, onnx.Dynamic}, map[string]string{"imgsz": "[96, 128]"}, LoadOptions{Height: 64, Width: 32}, [2]int{64, 32}, "[64, 32]", nil},
+		{[]int{1, 3, onnx.Dynamic, onnx.Dynamic}, nil, LoadOptions{}, [2]int{640, 640}, "", []string{"taken at 640x640"}},
+		{[]int{10, 3, 32, 32}, nil, LoadOptions{}, [2]int{32, 32}, "", []string{"takes 10 pictures at once; from here on it takes 1"}},
+		{[]int{10, 3, 32, 32}, nil, LoadOptions{Batch: 10}, [2]int{32, 32}, "", nil},
+	} {
+		m := &onnx.Model{IR: 8, Opset: 13, Metadata: c.metadata, Graph: &onnx.Graph{Name: "g", Nodes: []*onnx.Node{conv},
+			Inputs: []onnx.Value{{Name: "x", Type: onnx.Float, Dims: c.dims}}, Outputs: []onnx.Value{{Name: "y", Type: onnx.Float}},
+			Init: map[string]*onnx.Tensor{"w": onnx.NewTensor([]int{2, 3, 1, 1}, make([]float32, 6))}, Info: map[string]onnx.Value{}}}
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := m.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		c.o.Family = "none"
+		d, err := LoadDetector(path, c.o)
+		if err != nil {
+			t.Errorf("%v: %v", c.dims, err)
+			continue
+		}
+		if d.Spec.Height != c.size[0] || d.Spec.Width != c.size[1] || d.Model.Metadata["imgsz"] != c.imgsz {
+			t.Errorf("%v, %v, %+v: taken at %dx%d, metadata %v", c.dims, c.metadata, c.o, d.Spec.Height, d.Spec.Width, d.Model.Metadata)
+		}
+		notes := d.Notes(c.o)
+		if len(notes) != len(c.notes) || len(notes) > 0 && !strings.Contains(notes[0], c.notes[0]) {
+			t.Errorf("%v, %+v: notes %q, want %q", c.dims, c.o, notes, c.notes)
 		}
 	}
 }

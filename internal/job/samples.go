@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"trtact/internal/coco"
+	"trtact/internal/detect"
 	"trtact/internal/fault"
 	"trtact/internal/npy"
 	"trtact/internal/onnx"
@@ -44,7 +45,12 @@ func OpenSamples(path, imagesDir string, d *Detector) (samples Samples, warnings
 	if err != nil {
 		return nil, nil, err
 	}
-	return Pictures{Detector: d, Images: data.Images}, data.Warnings, nil
+	warnings = data.Warnings
+	if d.Spec.Family == detect.None {
+		warnings = append(warnings, fmt.Sprintf("%s is told to be no detector: it is given letterboxed RGB pictures in 0..%g; if it wants others, give them as arrays, .npy or .npz",
+			d.Path, 255/d.Spec.Pixels.Std[0]))
+	}
+	return Pictures{Detector: d, Images: data.Images}, warnings, nil
 }
 
 // First limits samples to so many; 0 or less: all.

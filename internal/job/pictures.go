@@ -41,8 +41,8 @@ func (p Pictures) Read(i int) (map[string]*onnx.Tensor, error) {
 // much time on decoding as small detectors take.
 func (m *Machine) keeping(s Samples) Samples {
 	if m.kept == nil {
-		const most = 1 << 30
-		m.kept = &keptPictures{fitted: map[fit]detect.Fitted{}, left: min(most, rss.Machine()/8)}
+		// Each has its part: a large set to measure on comes first and is read seldom.
+		m.kept, m.detected = newKeptPictures(), newKeptPictures()
 	}
 	if p, ok := s.(Pictures); ok {
 		p.kept = m.kept
@@ -85,6 +85,11 @@ func (k *keptPictures) preprocess(path string, spec *detect.Spec, dst []float32)
 		return detect.Transform{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return f.Place, nil
+}
+
+func newKeptPictures() *keptPictures {
+	const most = 512 << 20
+	return &keptPictures{fitted: map[fit]detect.Fitted{}, left: min(most, rss.Machine()/16)}
 }
 
 func (k *keptPictures) find(key fit) (f detect.Fitted, known bool) {

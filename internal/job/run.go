@@ -42,7 +42,8 @@ type Machine struct {
 	// Group are the processes of a Build, which leaves it; nil: this one alone.
 	Group *collective.Group
 
-	kept *keptPictures // of a job that reads pictures more than once
+	// Of a job that reads pictures more than once: its samples, and what it detects on.
+	kept, detected *keptPictures
 }
 
 // counter makes Progress.Step safe for, and cheap to, several goroutines.
@@ -74,7 +75,11 @@ func (c *counter) add() {
 
 // compile makes the network that runs one image in each context.
 func (m *Machine) compile(d *Detector, outputs []string) (*nn.Network, error) {
-	n, err := nn.Compile(d.Model, m.Device, nn.Options{Outputs: outputs, Workers: m.Threads})
+	return m.compileFor(d, outputs, m.Threads)
+}
+
+func (m *Machine) compileFor(d *Detector, outputs []string, workers int) (*nn.Network, error) {
+	n, err := nn.Compile(d.Model, m.Device, nn.Options{Outputs: outputs, Workers: workers})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Path, err)
 	}
@@ -148,7 +153,7 @@ func (m *Machine) Detect(ctx context.Context, d *Detector, images []coco.Image, 
 		defer count.add()
 		buffer := buffers.Get().(*[]float32)
 		defer buffers.Put(buffer)
-		t, err := m.kept.preprocess(images[i].Path, d.Spec, *buffer)
+		t, err := m.detected.preprocess(images[i].Path, d.Spec, *buffer)
 		if err != nil {
 			return bad.Add(images[i], err)
 		}

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"trtact/calib"
@@ -108,6 +109,7 @@ type ground struct {
 	float *Detector
 	stats map[int]map[string]*calib.Statistics // by the number of pictures
 	plans map[Setting]*calib.Plan              // by admitted, weights and biases: all but the activations' scales
+	sites sync.Map                             // the scales: []calib.Site by admitted, images and method
 }
 
 // searching is one search.
@@ -162,11 +164,8 @@ func (m *Machine) searchSettings(ctx context.Context, d *Detector, samples Sampl
 		list[i].Setting = settings[i]
 	}
 	for _, round := range searchRounds {
-		for i := range list {
-			if err := s.try(ctx, &list[i], round.images); err != nil {
-				return nil, nil, err
-			}
-			count.add()
+		if err := s.try(ctx, list, round.images, count.add); err != nil {
+			return nil, nil, err
 		}
 		slices.SortStableFunc(list, func(a, b Finalist) int { return cmp.Compare(a.Score, b.Score) })
 		images := min(round.images, s.samples.Len())
@@ -191,11 +190,16 @@ func (m *Machine) searchSettings(ctx context.Context, d *Detector, samples Sampl
 	return best.plan, found, err
 }
 
-// try simulates a setting on pictures up to the given number.
-func (s *searching) try(ctx context.Context, f *Finalist, images int) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+// try simulates settings on pictures up to the given number, one on each core: most take
+// few pictures, and as long to compile.
+func (s *searching) try(ctx context.Context, list []Finalist, images int, done func()) error {
+	return s.m.forEach(ctx, len(list), func(ctx context.Context, i int) error {
+		defer done()
+		return s.tryOne(ctx, &list[i], images)
+	})
+}
+
+func (s *searching) tryOne(ctx context.Context, f *Finalist, images int) error {
 	if len(f.seen) >= min(images, s.samples.Len()) {
 		return nil
 	}
@@ -203,7 +207,7 @@ func (s *searching) try(ctx context.Context, f *Finalist, images int) error {
 	if f.plan, err = s.plan(f.Setting); err != nil {
 		return err
 	}
-	more, err := s.grounds[f.Equalise].sim.Deviations(ctx, f.plan, len(f.seen), images)
+	more, err := s.grounds[f.Equalise].sim.deviations(ctx, f.plan, len(f.seen), images, 1)
 	if err != nil {
 		return fmt.Errorf("simulate the plan by %s: %w", f.Setting, err)
 	}
@@ -264,19 +268,13 @@ func byMetric(a, b Finalist) int { return cmp.Compare(*b.Metric, *a.Metric) }
 func (s *searching) near(ctx context.Context, from Setting, known map[Setting]bool, limit float64) ([]Finalist, error) {
 	var list []Finalist
 	for _, k := range s.settings() {
-		if known[k] || k.steps(from) != 1 {
-			continue
-		}
-		known[k] = true
-		f := Finalist{Setting: k}
-		if err := s.try(ctx, &f, searchRounds[len(searchRounds)-1].images); err != nil {
-			return nil, err
-		}
-		if f.Score <= limit {
-			list = append(list, f)
+		if !known[k] && k.steps(from) == 1 {
+			known[k] = true
+			list = append(list, Finalist{Setting: k})
 		}
 	}
-	return list, nil
+	err := s.try(ctx, list, searchRounds[len(searchRounds)-1].images, func() {})
+	return slices.DeleteFunc(list, func(f Finalist) bool { return !(f.Score <= limit) }), err
 }
 
 // steps is in how many things two settings of one method differ; many for two methods.
@@ -477,5 +475,14 @@ func (s *searching) settings() []Setting {
 func (s *searching) plan(k Setting) (*calib.Plan, error) {
 	g := s.grounds[k.Equalise]
 	q := g.plans[Setting{Admitted: k.Admitted, Weights: k.Weights, Biases: k.Biases}].Clone()
-	return q, q.Assign(g.stats[k.Images], k.Method)
+	key := Setting{Admitted: k.Admitted, Images: k.Images, Method: k.Method}
+	if sites, known := g.sites.Load(key); known {
+		q.Sites, q.Method = slices.Clone(sites.([]calib.Site)), string(k.Method)
+		return q, nil
+	}
+	err := q.Assign(g.stats[k.Images], k.Method)
+	if err == nil {
+		g.sites.Store(key, slices.Clone(q.Sites))
+	}
+	return q, err
 }

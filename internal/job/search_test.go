@@ -11,7 +11,7 @@ import (
 )
 
 // TestSearch: all combinations are tried, the best by error wins, what measures decides
-// among the finalists, and a second search finds the same.
+// among the finalists, and a search with more or fewer threads finds the same.
 func TestSearch(t *testing.T) {
 	m, d := cpu(t), oneInput(t)
 	samples := &arrays{inputs: d.Model.Graph.Inputs, count: 40, files: []arrayFile{{path: "x.npz", count: 40, npz: map[string]*npy.Array{"x": normal([]int{40, 16, 6, 6}, 5)}}}}
@@ -40,9 +40,17 @@ func TestSearch(t *testing.T) {
 	if plan.Method != "search: "+found.Chosen.String() || len(plan.Sites) == 0 || plan.Sites[0].Scale <= 0 || found.nodeError["out"] <= 0 {
 		t.Errorf("the plan: %s, %+v", plan.Method, plan.Sites)
 	}
-	if again, _ := search(nil); !slices.EqualFunc(again.Sites, plan.Sites, func(a, b calib.Site) bool { return a.Scale == b.Scale }) {
-		t.Error("a second search chooses other scales")
+	threads := m.Threads
+	for _, m.Threads = range []int{1, 3} {
+		again, same := search(nil)
+		if !slices.EqualFunc(again.Sites, plan.Sites, func(a, b calib.Site) bool { return a.Scale == b.Scale }) {
+			t.Errorf("with %d threads the search chooses other scales", m.Threads)
+		}
+		if !slices.EqualFunc(same.Finalists, found.Finalists, func(a, b Finalist) bool { return a.Setting == b.Setting && a.Score == b.Score }) {
+			t.Errorf("with %d threads the finalists are %+v, not %+v", m.Threads, same.Finalists, found.Finalists)
+		}
 	}
+	m.Threads = threads
 	// The best of every method is measured, and then what is near the best of those.
 	methods := map[calib.Method]bool{}
 	for _, f := range found.Finalists {

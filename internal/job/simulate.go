@@ -138,8 +138,8 @@ func (s *simulator) outputValues(c *nn.Context) ([][]float32, error) {
 // samples lists the kept ones in order.
 func (s *simulator) samples() []int { return slices.Sorted(maps.Keys(s.kept)) }
 
-// quantised compiles a plan's model down to the named tensors.
-func (s *simulator) quantised(p *calib.Plan, outputs []string) (*Detector, *nn.Network, error) {
+// quantised compiles a plan's model down to the named tensors, for so many workers.
+func (s *simulator) quantised(p *calib.Plan, outputs []string, workers int) (*Detector, *nn.Network, error) {
 	model, err := calib.Apply(s.base.Model, p, calib.FloatWeights)
 	if err != nil {
 		return nil, nil, err
@@ -151,18 +151,23 @@ func (s *simulator) quantised(p *calib.Plan, outputs []string) (*Detector, *nn.N
 	if err != nil {
 		return nil, nil, err
 	}
-	n, err := s.m.compile(d, nil)
+	n, err := s.m.compileFor(d, nil, workers)
 	return d, n, err
 }
 
 // Deviations are those of the kept samples from..to-1.
 func (s *simulator) Deviations(ctx context.Context, p *calib.Plan, from, to int) ([]calib.Deviation, error) {
+	return s.deviations(ctx, p, from, to, s.m.Threads)
+}
+
+// deviations is Deviations on so many workers, 0 for one a core.
+func (s *simulator) deviations(ctx context.Context, p *calib.Plan, from, to, workers int) ([]calib.Deviation, error) {
 	list := s.samples()
 	list = list[min(from, len(list)):min(to, len(list))]
 	if len(list) == 0 {
 		return nil, nil
 	}
-	d, n, err := s.quantised(p, s.float.outputNames())
+	d, n, err := s.quantised(p, s.float.outputNames(), workers)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +234,7 @@ func (s *simulator) nodeErrors(ctx context.Context, p *calib.Plan) (map[string]f
 	if len(nodes) == 0 {
 		nodes = s.float.outputNames()
 	}
-	_, quantised, err := s.quantised(p, nodes)
+	_, quantised, err := s.quantised(p, nodes, s.m.Threads)
 	if err != nil {
 		return nil, err
 	}

@@ -176,19 +176,20 @@ func (b *builder) yolox(decoded bool) string {
 	return b.concat(2, xy, wh, b.slice(rows, 4, 85))
 }
 
-// distanceBoxes is the decoding of YOLOv8 and PP-YOLOE: softmax bins, their
-// expectation by a convolution with 0, 1, ..., corners around the cells.
-func (b *builder) distanceBoxes(centre bool) (boxes, scores string) {
-	const bins = 16
+// distanceBoxes is the decoding of YOLOv8 (16 bins), PP-YOLOE (17) and YOLO26 (1):
+// softmax bins, their expectation by a convolution with 0, 1, ..., corners around the cells.
+func (b *builder) distanceBoxes(bins int, centre bool) (boxes, scores string) {
 	n := b.cells(8, 16, 32)
 	var dist, cls []string
 	for _, stride := range []int{8, 16, 32} {
 		f, cells := b.feature(stride), int64(b.cells(stride))
-		dist = append(dist, b.reshape(b.conv(f, 8, 4*bins), 1, 4*bins, cells))
+		dist = append(dist, b.reshape(b.conv(f, 8, 4*bins), 1, int64(4*bins), cells))
 		cls = append(cls, b.reshape(b.conv(f, 8, 80), 1, 80, cells))
 	}
-	d := b.op("Transpose", perm(0, 2, 1, 3), b.reshape(b.concat(2, dist...), 1, 4, bins, int64(n)))
-	d = b.op("Conv", nil, b.op("Softmax", axis(1), d), b.constant([]int{1, bins, 1, 1}, func(i int) float32 { return float32(i) }))
+	d := b.op("Transpose", perm(0, 2, 1, 3), b.reshape(b.concat(2, dist...), 1, 4, int64(bins), int64(n)))
+	if bins > 1 {
+		d = b.op("Conv", nil, b.op("Softmax", axis(1), d), b.constant([]int{1, bins, 1, 1}, func(i int) float32 { return float32(i) }))
+	}
 	sides := b.ops("Split", 2, axis(1), b.reshape(d, 1, 4, int64(n)), b.ints(2, 2))
 	points := b.constant([]int{1, 2, n}, func(i int) float32 { return float32(i) })
 	low, high := b.op("Sub", nil, points, sides[0]), b.op("Add", nil, points, sides[1])
@@ -252,15 +253,15 @@ func TestRecognizePublishedForms(t *testing.T) {
 			})}
 		}, "nanodet", Distances, 3, 3},
 		{"yolov8", "", func(b *builder) []string {
-			boxes, scores := b.distanceBoxes(true)
+			boxes, scores := b.distanceBoxes(16, true)
 			return []string{b.concat(1, boxes, scores)}
 		}, "yolov8", Centre, 80, 6},
 		{"yolov8 transposed", "", func(b *builder) []string {
-			boxes, scores := b.distanceBoxes(true)
+			boxes, scores := b.distanceBoxes(16, true)
 			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
 		}, "yolov8", Centre, 80, 6},
 		{"yolov8-seg with prototypes", "", func(b *builder) []string {
-			boxes, scores := b.distanceBoxes(true)
+			boxes, scores := b.distanceBoxes(16, true)
 			var masks []string
 			for _, stride := range []int{8, 16, 32} {
 				masks = append(masks, b.reshape(b.conv(b.feature(stride), 8, 32), 1, 32, int64(b.cells(stride))))
@@ -268,15 +269,15 @@ func TestRecognizePublishedForms(t *testing.T) {
 			return []string{b.concat(1, boxes, scores, b.concat(2, masks...)), b.conv(b.feature(4), 8, 32)}
 		}, "yolov8", Centre, 80, 10},
 		{"yolov8 boxes beside scores", "", func(b *builder) []string {
-			boxes, scores := b.distanceBoxes(true)
+			boxes, scores := b.distanceBoxes(16, true)
 			return []string{boxes, scores}
 		}, "yolov8", Centre, 80, 6},
 		{"yolov8, one class", "", func(b *builder) []string {
-			boxes, scores := b.distanceBoxes(true)
+			boxes, scores := b.distanceBoxes(16, true)
 			return []string{b.concat(1, boxes, b.op("Slice", nil, scores, b.ints(0), b.ints(1), b.ints(1)))}
 		}, "yolov8", Centre, 1, 6},
 		{"four classes beside boxes", "ppyoloe", func(b *builder) []string {
-			boxes, scores := b.distanceBoxes(false)
+			boxes, scores := b.distanceBoxes(17, false)
 			return []string{b.op("Slice", nil, scores, b.ints(0), b.ints(4), b.ints(1)), boxes}
 		}, "ppyoloe", Corners, 4, 6},
 		{"yolov8 raw, a map a stride", "", func(b *builder) []string {
@@ -311,13 +312,25 @@ func TestRecognizePublishedForms(t *testing.T) {
 			}
 			return outs
 		}, "yolov6", Distances, 80, 6},
+		{"yolov8 corners beside scores", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(16, false)
+			return []string{b.op("Transpose", perm(0, 2, 1), boxes), scores}
+		}, "yolov8", Corners, 80, 6},
+		{"yolov10 before its choice of the best", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(16, false)
+			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
+		}, "yolov8", Corners, 80, 6},
+		{"yolo26 before its choice of the best", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(1, false)
+			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
+		}, "yolov8", Corners, 80, 6},
 		{"ppyoloe corners and scores in rows", "", func(b *builder) []string {
-			boxes, scores := b.distanceBoxes(false)
+			boxes, scores := b.distanceBoxes(17, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
 		}, "ppyoloe", Corners, 80, 6},
 		{"ppyoloe with scale_factor", "", func(b *builder) []string {
 			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "scale_factor", Type: onnx.Float, Dims: []int{1, 2}})
-			boxes, scores := b.distanceBoxes(false)
+			boxes, scores := b.distanceBoxes(17, false)
 			four := b.reshape(b.concat(1, "scale_factor", "scale_factor"), 1, 1, 4)
 			return []string{b.op("Div", nil, b.op("Transpose", perm(0, 2, 1), boxes), four), scores}
 		}, "ppyoloe", Corners, 80, 6},
@@ -356,7 +369,7 @@ func TestRecognizePublishedForms(t *testing.T) {
 // is neither objectness nor joined to the key points behind it.
 func TestRecognizePose(t *testing.T) {
 	b := newBuilder(128)
-	boxes, scores := b.distanceBoxes(true)
+	boxes, scores := b.distanceBoxes(16, true)
 	points := b.op("Mul", nil, b.op("Slice", nil, scores, b.ints(1), b.ints(52), b.ints(1)), b.scalar(640))
 	m := b.model(t, b.concat(1, boxes, b.op("Slice", nil, scores, b.ints(0), b.ints(1), b.ints(1)), points))
 	m.Metadata["names"] = "{0: 'person'}"
@@ -405,12 +418,12 @@ func TestCutNMS(t *testing.T) {
 			return nms(b, apart, b.op("Transpose", perm(0, 2, 1), best)), []string{rows}
 		}, "yolov7"},
 		{"ppyoloe", func(b *builder) ([]string, []string) {
-			boxes, scores := b.distanceBoxes(false)
+			boxes, scores := b.distanceBoxes(17, false)
 			boxes = b.op("Transpose", perm(0, 2, 1), boxes)
 			return nms(b, boxes, scores), []string{boxes, scores}
 		}, "ppyoloe"},
 		{"yolov10, best of all", func(b *builder) ([]string, []string) {
-			boxes, scores := b.distanceBoxes(true)
+			boxes, scores := b.distanceBoxes(16, false)
 			rows := b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))
 			cls := b.slice(rows, 4, 84)
 			best := b.op("ReduceMax", map[string]onnx.Attr{"axes": []int64{2}, "keepdims": int64(0)}, cls)

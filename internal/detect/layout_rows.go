@@ -119,9 +119,9 @@ func matchRows(s *subject) (Head, string, error) {
 	}
 	if anyPart(box, decoded) {
 		h.Levels = []Level{level}
-		if !object && !sized(box) { // PP-YOLOE without its post-processing
+		if !object && !sized(box) { // before a suppression, or a choice of the best
 			h.Coding = Corners
-			return h, "ppyoloe", nil
+			return h, s.cornerFamily(), nil
 		}
 		return h, s.rowFamily(object, constant, per, parts), nil
 	}
@@ -203,6 +203,20 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 		return "yolov7"
 	}
 	return s.anchorFamily()
+}
+
+// cornerFamily tells apart the families that give corners and scores. PP-YOLOE reads a
+// side off 17 bins; YOLOv8 and what came after it off 16, or it is one value (YOLO26).
+func (s *subject) cornerFamily() string {
+	if s.want == "ppyoloe" || s.want == "yolov8" {
+		return s.want
+	}
+	for _, n := range s.g.Nodes {
+		if n.Op == "Softmax" && slices.Contains(s.dims(n.Output(0)), 17) {
+			return "ppyoloe"
+		}
+	}
+	return "yolov8"
 }
 
 // sized says whether the last two of four box values are width and height: a
@@ -299,7 +313,7 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 	h := Head{Coding: Corners, Classes: score.Dims[classAxis],
 		ClassLogits: !anyPart(s.parts(score.Name, classAxis), probability)}
 	strides, _, _ := s.pyramid(rows, nil)
-	family := "ppyoloe"
+	family := s.cornerFamily()
 	if slices.Contains(strides, 64) {
 		family = "picodet"
 	}

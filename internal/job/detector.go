@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"trtact/internal/detect"
 	"trtact/internal/fault"
@@ -151,6 +152,13 @@ func (d *Detector) Notes(o LoadOptions) (list []string) {
 		if was.Dims[0] > 1 && was.Dims[0] != is.Dims[0] {
 			list = append(list, fmt.Sprintf("%s takes %d pictures at once; from here on it takes %d", name, was.Dims[0], is.Dims[0]))
 		}
+	}
+	if len(d.CutAt) > 0 {
+		var ends []string
+		for _, tensor := range d.CutAt {
+			ends = append(ends, fmt.Sprintf("%s %v", tensor, d.Model.Graph.Info[tensor].Dims))
+		}
+		list = append(list, fmt.Sprintf("%s suppresses or chooses its boxes itself; what is made of it ends before that, at %s", name, strings.Join(ends, " and ")))
 	}
 	if task := detect.MetadataTask(d.Source.Metadata); task != "" && d.Spec.Family != detect.None {
 		list = append(list, fmt.Sprintf("%s says that its task is %q: its boxes are decoded and measured, what else it gives is quantised unmeasured", name, task))

@@ -200,6 +200,13 @@ func (b *builder) distanceBoxes(bins int, centre bool) (boxes, scores string) {
 	return boxes, b.op("Sigmoid", nil, b.concat(2, cls...))
 }
 
+// cornersBesideScores takes rows of centre, size, objectness and classes apart.
+func (b *builder) cornersBesideScores(rows string) []string {
+	xy, half := b.slice(rows, 0, 2), b.op("Mul", nil, b.slice(rows, 2, 4), b.scalar(0.5))
+	boxes := b.concat(2, b.op("Sub", nil, xy, half), b.op("Add", nil, xy, half))
+	return []string{boxes, b.op("Mul", nil, b.slice(rows, 5, 85), b.slice(rows, 4, 5))}
+}
+
 func TestRecognizePublishedForms(t *testing.T) {
 	const size = 128
 	forms := []struct {
@@ -324,6 +331,13 @@ func TestRecognizePublishedForms(t *testing.T) {
 			boxes, scores := b.distanceBoxes(1, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
 		}, "yolov8", Corners, 80, 6},
+		{"yolox corners beside scores", "", func(b *builder) []string {
+			b.op("Slice", nil, "images", b.ints(0), b.ints(1), b.ints(2)) // Focus
+			return b.cornersBesideScores(b.yolox(true))
+		}, "yolox", Corners, 80, 9},
+		{"yolov5 corners beside scores", "", func(b *builder) []string {
+			return b.cornersBesideScores(b.decodedRows(true, 80))
+		}, "yolov5", Corners, 80, 3},
 		{"ppyoloe corners and scores in rows", "", func(b *builder) []string {
 			boxes, scores := b.distanceBoxes(17, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}

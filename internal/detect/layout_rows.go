@@ -121,7 +121,7 @@ func matchRows(s *subject) (Head, string, error) {
 		h.Levels = []Level{level}
 		if !object && !sized(box) { // before a suppression, or a choice of the best
 			h.Coding = Corners
-			return h, s.cornerFamily(), nil
+			return h, s.cornerFamily(per), nil
 		}
 		return h, s.rowFamily(object, constant, per, parts), nil
 	}
@@ -205,16 +205,23 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 	return s.anchorFamily()
 }
 
-// cornerFamily tells apart the families that give corners and scores. PP-YOLOE reads a
-// side off 17 bins; YOLOv8 and what came after it off 16, or it is one value (YOLO26).
-func (s *subject) cornerFamily() string {
-	if s.want == "ppyoloe" || s.want == "yolov8" {
+// cornerFamily tells apart the families that give corners and scores, which differ in how
+// pixels are prepared. PP-YOLOE reads a side off 17 bins; YOLOv8 and what came after it off
+// 16, or it is one value (YOLO26). The others are so before a suppression.
+func (s *subject) cornerFamily(per int) string {
+	if s.want != "auto" {
 		return s.want
 	}
 	for _, n := range s.g.Nodes {
 		if n.Op == "Softmax" && slices.Contains(s.dims(n.Output(0)), 17) {
 			return "ppyoloe"
 		}
+	}
+	switch {
+	case per == 3:
+		return s.anchorFamily()
+	case s.focus():
+		return "yolox"
 	}
 	return "yolov8"
 }
@@ -312,8 +319,8 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 	}
 	h := Head{Coding: Corners, Classes: score.Dims[classAxis],
 		ClassLogits: !anyPart(s.parts(score.Name, classAxis), probability)}
-	strides, _, _ := s.pyramid(rows, nil)
-	family := s.cornerFamily()
+	strides, per, _ := s.pyramid(rows, nil)
+	family := s.cornerFamily(per)
 	if slices.Contains(strides, 64) {
 		family = "picodet"
 	}

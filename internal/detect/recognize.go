@@ -37,8 +37,8 @@ func layouts() []layout {
 		{"objectness, box and softmax classes in one map", []string{"fastestdet"}, matchFastestDet},
 		{"one map per stride with three anchors and softmax classes", []string{"yolofastest"}, matchYoloFastest},
 		{"rows of classes and distance bins", []string{"nanodet"}, matchNanoDet},
-		{"boxes beside class scores", []string{"ppyoloe", "picodet", "yolov6", "yolov8", "yolox"}, matchBoxesScores},
-		{"rows of box, objectness and classes", []string{"yolov5", "yolov6", "yolov7", "yolov8", "yolox"}, matchRows},
+		{"boxes beside class scores", []string{"ppyoloe", "picodet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox"}, matchBoxesScores},
+		{"rows of box, objectness and classes", []string{"yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe"}, matchRows},
 		{"one map per stride with three anchors", []string{"yolov5", "yolov7"}, matchAnchorMaps},
 		{"class and distance maps per stride", []string{"picodet", "nanodet", "yolov6", "yolov8", "ppyoloe"}, matchDistanceMaps},
 	}

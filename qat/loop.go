@@ -122,7 +122,7 @@ func (t *training) prepare(ctx context.Context) (err error) {
 	if err := t.compile(workers, threads); err != nil {
 		return err
 	}
-	t.teacher.remember()
+	t.teacher.remember(len(train) + len(t.judge.held))
 	t.done = Checkpoint{Run: t.id, Model: filepath.Base(r.Model.Path), Steps: steps, Judge: t.judge.kind, Nodes: t.nodes, Ranks: r.ranks(),
 		Start: math.NaN(), Best: math.NaN()}
 	return nil

@@ -28,7 +28,10 @@ func Describe(ctx context.Context, r Run) (*Preview, error) {
 	workers, _ := o.workers()
 	p.TeacherBytes = int64(workers * t.teacher.net.ContextBytes())
 	p.StudentBytes = int64(workers*t.trainer.ContextBytes() + t.trainer.SharedBytes())
-	p.TargetBytes = min(t.teacher.room(), int64(t.teacher.bytes)*int64(len(t.feeder.order.samples)))
+	for _, b := range t.teacher.buffers {
+		p.TargetBytes += int64(b.Len())
+	}
+	p.TargetBytes += int64(t.teacher.left) * int64(t.teacher.bytes)
 	state, err := t.trainer.State()
 	if err != nil {
 		return nil, err

@@ -26,9 +26,11 @@ type teacher struct {
 	device *compute.Device
 	asked  int64 // Options.CacheBytes
 
-	mu   sync.Mutex
-	kept map[int]*compute.Buffer // by the sample's number
-	left int64                   // bytes that may still be kept
+	mu      sync.Mutex
+	kept    map[int]compute.Address // by the sample's number
+	free    []compute.Address       // places for further ones
+	left    int                     // how many more places may be made
+	buffers []*compute.Buffer
 }
 
 func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
@@ -40,7 +42,7 @@ func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare the teacher: %w", err)
 	}
-	t := &teacher{net: net, nodes: nodes, device: r.Device, asked: r.Options.CacheBytes, kept: map[int]*compute.Buffer{}}
+	t := &teacher{net: net, nodes: nodes, device: r.Device, asked: r.Options.CacheBytes, kept: map[int]compute.Address{}}
 	for i := range nodes {
 		t.at = append(t.at, t.bytes)
 		t.bytes += (4*nodes[i].len() + 63) / 64 * 64
@@ -49,14 +51,39 @@ func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
 }
 
 func (t *teacher) close() {
-	for _, b := range t.kept {
+	for _, b := range t.buffers {
 		b.Close()
 	}
 	t.net.Close()
 }
 
-// remember keeps targets from now on: all else that training takes is allocated.
-func (t *teacher) remember() { t.left = t.room() }
+// remember keeps the targets of so many samples from now on: all else that training takes
+// is allocated. A GPU, which stops for it, gives the memory at once, others as samples come.
+func (t *teacher) remember(samples int) {
+	t.left, t.free = int(min(t.room()/int64(t.bytes), int64(samples))), nil
+	if t.device.Name() != "cpu" {
+		t.grow(t.left)
+	}
+}
+
+// grow makes places for so many samples' targets. Where somebody else has the memory there
+// will be none, and the teacher is asked again.
+func (t *teacher) grow(samples int) {
+	if samples == 0 {
+		return
+	}
+	b, err := t.device.Alloc(samples * t.bytes)
+	if err != nil {
+		slog.Debug("no more of the teacher's outputs are kept", "samples", len(t.kept), "why", err.Error())
+		t.left = 0
+		return
+	}
+	t.left -= samples
+	t.buffers = append(t.buffers, b)
+	for i := range samples {
+		t.free = append(t.free, compute.Address{Buffer: b, At: i * t.bytes})
+	}
+}
 
 // room is the memory for kept targets: what was asked for, else of a GPU half of what is
 // free, of a machine a quarter, 1 GiB at most.
@@ -87,11 +114,11 @@ func tensorsOf(nodes []Node) []string {
 // by its number. They are there during the call only. Several goroutines may call give.
 func (t *teacher) give(ctx context.Context, id int, inputs map[string]*onnx.Tensor, use func(node int, values compute.Address) error) error {
 	t.mu.Lock()
-	kept := t.kept[id]
+	kept, known := t.kept[id]
 	t.mu.Unlock()
-	if kept != nil {
+	if known {
 		for k := range t.nodes {
-			if err := use(k, compute.Address{Buffer: kept, At: t.at[k]}); err != nil {
+			if err := use(k, compute.Address{Buffer: kept.Buffer, At: kept.At + t.at[k]}); err != nil {
 				return err
 			}
 		}
@@ -105,54 +132,48 @@ func (t *teacher) give(ctx context.Context, id int, inputs map[string]*onnx.Tens
 		if err != nil {
 			return fmt.Errorf("teacher: %w", err)
 		}
-		room := t.reserve()
+		place, kept := t.reserve()
 		for k, n := range t.nodes {
 			values, err := c.Place(n.Tensor)
-			if err == nil && room != nil {
-				err = room.Copy(t.at[k], values, 4*n.len())
+			if err == nil && kept {
+				err = place.Buffer.Copy(place.At+t.at[k], values, 4*n.len())
 			}
 			if err == nil {
 				err = use(k, values)
 			}
 			if err != nil {
-				room.Close()
 				return err
 			}
 		}
-		t.keep(id, room)
+		if kept {
+			t.keep(id, place)
+		}
 		return nil
 	})
 }
 
-// reserve makes room for one more sample's targets; nil where there is none left.
-func (t *teacher) reserve() *compute.Buffer {
+func (t *teacher) keep(id int, place compute.Address) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if int64(t.bytes) > t.left {
-		return nil
+	if _, known := t.kept[id]; known { // another goroutine was as quick
+		t.free = append(t.free, place)
+		return
 	}
-	b, err := t.device.Alloc(t.bytes)
-	if err != nil { // somebody else has it: the teacher will be asked again
-		slog.Debug("no more of the teacher's outputs are kept", "samples", len(t.kept), "why", err.Error())
-		t.left = 0
-		return nil
-	}
-	t.left -= int64(t.bytes)
-	return b
+	t.kept[id] = place
 }
 
-func (t *teacher) keep(id int, targets *compute.Buffer) {
+// reserve takes a place for a sample's targets, if there is one left.
+func (t *teacher) reserve() (place compute.Address, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if targets == nil {
-		return
+	if len(t.free) == 0 && t.left > 0 {
+		t.grow(1)
 	}
-	if t.kept[id] != nil { // another goroutine was as quick
-		t.left += int64(t.bytes)
-		targets.Close()
-		return
+	if len(t.free) == 0 {
+		return place, false
 	}
-	t.kept[id] = targets
+	place, t.free = t.free[0], t.free[1:]
+	return place, true
 }
 
 // targets are the row-major values at the nodes for a sample.

@@ -33,6 +33,7 @@ func TestTargetsKept(t *testing.T) {
 				}
 				if c.cache == 1<<62 {
 					run.teacher.bytes = 1 << 60
+					run.teacher.remember(1)
 				}
 				for range 12 { // most of 7 pictures and their mirror images twice
 					if err := run.step(context.Background()); err != nil {

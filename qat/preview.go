@@ -28,10 +28,7 @@ func Describe(ctx context.Context, r Run) (*Preview, error) {
 	workers, _ := o.workers()
 	p.TeacherBytes = int64(workers * t.teacher.net.ContextBytes())
 	p.StudentBytes = int64(workers*t.trainer.ContextBytes() + t.trainer.SharedBytes())
-	for _, b := range t.teacher.buffers {
-		p.TargetBytes += int64(b.Len())
-	}
-	p.TargetBytes += int64(t.teacher.left) * int64(t.teacher.bytes)
+	p.TargetBytes = int64(len(t.teacher.free)+t.teacher.left) * int64(t.teacher.bytes)
 	state, err := t.trainer.State()
 	if err != nil {
 		return nil, err

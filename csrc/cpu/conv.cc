@@ -71,9 +71,9 @@ class Conv : public Op {
     const auto src = desc_of(x), dst = desc_of(y);
     pd_ = make(src, dst);
     info = pd_.impl_info_str();
-    if (slow(info, p_.groups)) {
+    if (const int ours = slowness(info, p_.groups)) {
       const auto other = make(desc_any(src.get_dims()), desc_any(dst.get_dims()));
-      if (!slow(other.impl_info_str(), p_.groups)) {
+      if (slowness(other.impl_info_str(), p_.groups) < ours) {
         pd_ = other;
         info = std::string(pd_.impl_info_str()) + " with reorders";
       }

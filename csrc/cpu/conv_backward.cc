@@ -51,9 +51,10 @@ auto choose(const Make& make, const dnnl::memory::desc& src, const dnnl::memory:
             int64_t groups, std::string* info) {
   auto pd = make(src, dst);
   *info = pd.impl_info_str();
-  if (!slow(*info, groups)) return pd;
+  const int ours = slowness(*info, groups);
+  if (ours == 0) return pd;
   const auto other = make(desc_any(src.get_dims()), desc_any(dst.get_dims()));
-  if (slow(other.impl_info_str(), groups)) return pd;
+  if (slowness(other.impl_info_str(), groups) >= ours) return pd;
   *info = std::string(other.impl_info_str()) + " with reorders";
   return other;
 }
@@ -218,7 +219,7 @@ class BackwardWeights : public Op {
                              hint<Kind>(shape, s, t), user_scratchpad());
       };
       pd_ = choose(make, src, dst, p_.groups, &info);
-      if (!Kind::transposed && slow(info, p_.groups) && DepthwiseWeights::serves(p_, x, dy)) {
+      if (!Kind::transposed && slowness(info, p_.groups) > 0 && DepthwiseWeights::serves(p_, x, dy)) {
         by_ = By::kDepthwise;
         info = "depthwise";
         depthwise_ = DepthwiseWeights(p_, x, dy);

@@ -43,9 +43,9 @@ ConvShape::ConvShape(const trtact_conv& p, const trtact_tensor& x, const trtact_
   weights = dnnl::memory::desc(dims, dnnl::memory::data_type::f32, strides);
 }
 
-bool slow(const std::string& info, int64_t groups) {
-  return info.find("ref") != std::string::npos ||
-         (groups > 1 && info.find("gemm") != std::string::npos);
+int slowness(const std::string& info, int64_t groups) {
+  if (info.find("ref") != std::string::npos) return 2;
+  return groups > 1 && info.find("gemm") != std::string::npos ? 1 : 0;
 }
 
 }  // namespace trtact::cpu

@@ -15,8 +15,8 @@ struct ConvShape {
             const trtact_tensor& y, bool transposed);
 };
 
-// Whether oneDNN's implementation is one of its slow ones: reference loops, or a
-// matrix product for every group.
-bool slow(const std::string& info, int64_t groups);
+// How slow an implementation of oneDNN's is: 0 for its kernels, 1 for a matrix product
+// for every group, 2 for reference loops, which take hundreds of times as long.
+int slowness(const std::string& info, int64_t groups);
 
 }  // namespace trtact::cpu

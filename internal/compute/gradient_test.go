@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -39,6 +40,9 @@ func execute(t *testing.T, d *Device, desc OpDesc, inputs, initial [][]float32) 
 		t.Fatal(err)
 	}
 	defer op.Close()
+	if strings.Contains(op.Info(), "ref") {
+		t.Errorf("%s: reference loops, hundreds of times as slow as a matrix product", op.Info())
+	}
 	alloc := func(bytes int) *Buffer {
 		b, err := d.Alloc(bytes)
 		if err != nil {

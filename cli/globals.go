@@ -34,7 +34,7 @@ func globalFlags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "verbose", Usage: "say more of what is being done"},
 		&urfave.StringFlag{Name: "log-format", Value: "text", Usage: "`FORM` of lines on standard error"},
 		&urfave.StringFlag{Name: "device", Value: "auto", Usage: "`DEVICE` to compute on: auto, cpu, cuda or cuda:N"},
-		&urfave.IntFlag{Name: "threads", Usage: "`N` CPU threads (default: one a core)"},
+		&urfave.IntFlag{Name: "threads", Usage: "`N` CPU threads, or images at once on a GPU (default: one a core; what suits the GPU)"},
 		&urfave.Int64Flag{Name: "seed", Usage: "`N` starts the random numbers (default 0)"},
 	}
 }

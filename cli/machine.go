@@ -40,10 +40,6 @@ func (t *stages) finish() {
 	t.current = nil
 }
 
-// cudaWorkers is how many images a GPU works on at once, unless --threads says: their
-// kernels overlap, and each takes memory of its own.
-const cudaWorkers = 4
-
 // machine opens the device that --device asks for. done closes it and takes
 // the last stage's bar away, and may be called again.
 func (s *session) machine() (m *job.Machine, done func(), err error) {
@@ -61,14 +57,10 @@ func (s *session) machine() (m *job.Machine, done func(), err error) {
 // openDevice is the device and how many threads work on it. auto takes a GPU where
 // the CUDA backend opens one.
 func (s *session) openDevice() (*compute.Device, int, error) {
-	gpuThreads := s.threads
-	if gpuThreads == 0 {
-		gpuThreads = cudaWorkers
-	}
 	switch s.device.kind {
 	case "cuda":
 		d, err := s.openCUDA()
-		return d, gpuThreads, err
+		return d, s.threads, err
 	case "auto":
 		if !cuda.Driver().Found() {
 			break
@@ -76,7 +68,7 @@ func (s *session) openDevice() (*compute.Device, int, error) {
 		d, err := s.openCUDA()
 		if err == nil {
 			s.log.Info("computing on " + d.Version())
-			return d, gpuThreads, nil
+			return d, s.threads, nil
 		}
 		s.log.Debug("not on a GPU: " + err.Error())
 	}

@@ -151,7 +151,7 @@ func (c *Checkpoint) write(path string) error {
 }
 
 // identity is a hash of what determines a run's result.
-func (r *Run) identity(workers, threads int) (string, error) {
+func (r *Run) identity(s split) (string, error) {
 	h := sha256.New()
 	model, err := r.Model.Marshal()
 	if err != nil {
@@ -159,17 +159,18 @@ func (r *Run) identity(workers, threads int) (string, error) {
 	}
 	o := r.Options
 	o.CacheBytes, o.CheckpointEvery = 0, 0 // these change nothing
-	o.Workers, o.Threads = workers, threads
+	o.Workers, o.Threads = s.workers, s.threads
 	// The text, as it is the same before it was written and after it was read.
 	plan, err := r.Plan.JSON()
 	if err != nil {
 		return "", err
 	}
 	facts, err := json.Marshal(struct {
-		Options Options
-		Metric  bool
-		Device  string
-	}{o, r.Evaluate != nil, r.Device.Version()})
+		Options  Options
+		Together int
+		Metric   bool
+		Device   string
+	}{o, s.images, r.Evaluate != nil, r.Device.Version()})
 	if err != nil {
 		return "", err
 	}

@@ -18,7 +18,8 @@ import (
 // mostBad is the share of unreadable samples that a run puts up with.
 const mostBad = 0.05
 
-// feeder reads samples. Those from Len() on are the mirrored ones.
+// feeder reads samples. Those from Len() on are the mirrored ones; those that are ready
+// need no reading, and have no inputs then.
 // The places of several processes take turns; each has its own numbers for its own.
 type feeder struct {
 	samples     Samples
@@ -26,6 +27,7 @@ type feeder struct {
 	rank, ranks int
 	ahead       int // places that are read before they are asked for
 	end         int // the run's number of places, for this process
+	ready       func(id int) bool
 
 	mu      sync.Mutex
 	waiting map[int]*reading // by place
@@ -41,7 +43,8 @@ type reading struct {
 }
 
 func newFeeder(s Samples, o *order, ahead, end int) *feeder {
-	return &feeder{samples: s, order: o, ranks: 1, ahead: ahead, end: end, waiting: map[int]*reading{}, bad: map[int]coco.BadImage{}}
+	return &feeder{samples: s, order: o, ranks: 1, ahead: ahead, end: end, ready: func(int) bool { return false },
+		waiting: map[int]*reading{}, bad: map[int]coco.BadImage{}}
 }
 
 // from begins at a place, that of a resumed run.
@@ -56,7 +59,9 @@ func (f *feeder) get(place int) (id int, inputs map[string]*onnx.Tensor, err err
 		f.waiting[f.next] = r
 		go func(place int) {
 			defer close(r.done)
-			r.inputs, r.id, r.err = f.read(f.order.at(f.order.epochOf(place*f.ranks + f.rank)))
+			if r.id = f.order.at(f.order.epochOf(place*f.ranks + f.rank)); !f.ready(r.id) {
+				r.inputs, r.id, r.err = f.read(r.id)
+			}
 		}(f.next)
 	}
 	r := f.waiting[place]

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
@@ -24,6 +23,7 @@ type training struct {
 	o       *Options
 	student *student
 	nodes   []Node
+	split   split
 	teacher *teacher
 	feeder  *feeder
 	trainer *nn.Trainer
@@ -87,11 +87,11 @@ func (t *training) prepare(ctx context.Context) (err error) {
 	if t.student, err = newStudent(r.Model, r.Plan); err != nil {
 		return err
 	}
-	workers, threads := o.workers()
-	if t.id, err = r.identity(workers, threads); err != nil {
+	t.split = o.split(r.Device)
+	if t.id, err = r.identity(t.split); err != nil {
 		return fmt.Errorf("distil: %w", err)
 	}
-	if t.teacher, err = newTeacher(r, t.nodes, workers); err != nil {
+	if t.teacher, err = newTeacher(r, t.nodes, t.split.workers); err != nil {
 		return err
 	}
 
@@ -110,7 +110,7 @@ func (t *training) prepare(ctx context.Context) (err error) {
 	}
 	order := newOrder(o.Seed, train)
 	steps := o.steps(len(train), r.ranks())
-	t.feeder = newFeeder(r.Samples, order, 2*workers, steps*o.images())
+	t.feeder = newFeeder(r.Samples, order, 2*t.split.atOnce(), steps*o.images())
 	t.feeder.rank, t.feeder.ranks = r.rank(), r.ranks()
 	if o.Normalize {
 		if err := t.teacher.normalize(ctx, t.feeder); err != nil {
@@ -118,11 +118,13 @@ func (t *training) prepare(ctx context.Context) (err error) {
 		}
 		t.nodes = t.teacher.nodes
 	}
-	t.judge = newJudge(r, t.nodes, t.feeder, held, workers)
-	if err := t.compile(workers, threads); err != nil {
+	t.judge = newJudge(r, t.nodes, t.feeder, held, t.split.workers)
+	if err := t.compile(); err != nil {
 		return err
 	}
-	t.teacher.remember(len(train) + len(t.judge.held))
+	t.teacher.keepInputs(t.trainer.Inputs(), t.split.images)
+	t.teacher.shelf.open(len(train) + len(t.judge.held))
+	t.feeder.ready = t.teacher.ready
 	t.done = Checkpoint{Run: t.id, Model: filepath.Base(r.Model.Path), Steps: steps, Judge: t.judge.kind, Nodes: t.nodes, Ranks: r.ranks(),
 		Start: math.NaN(), Best: math.NaN()}
 	return nil
@@ -136,25 +138,15 @@ func allOf(n int) []int {
 	return list
 }
 
-// workers is how many images are trained side by side, and the threads of each.
-func (o *Options) workers() (workers, threads int) {
-	cores := o.Workers
-	if cores == 0 {
-		cores = runtime.GOMAXPROCS(0)
-	}
-	workers = max(1, min(cores, o.images()))
-	return workers, max(1, o.Threads, cores/workers)
-}
-
-// compile makes the trainer.
-func (t *training) compile(workers, threads int) (err error) {
+// compile makes the trainer and what its scales follow.
+func (t *training) compile() (err error) {
 	o := t.o
 	groups := t.student.groups()
 	options := nn.TrainOptions{
 		Quantizer: o.Quantizer.kind(), LearnedWeightScales: o.Quantizer == LSQ && o.WeightSteps, Groups: sharedScales(groups),
 		Rounding: o.Rounding, PassOutside: o.PassOutside,
 		Optimizer: o.Optimizer.operator(), WeightDecay: float32(o.WeightDecay), ScaleRate: float32(o.ScaleRate),
-		ClipDecay: float32(o.ClipDecay), MaxNorm: float32(o.MaxNorm), Threads: threads, Workers: workers, Math: o.Math,
+		ClipDecay: float32(o.ClipDecay), MaxNorm: float32(o.MaxNorm), Math: o.Math,
 		Beside: 2 * t.teacher.net.ContextBytes(), // and the judge's, which is as large
 	}
 	if o.Math != compute.FP32 && t.r.Device.Name() != "cuda" {
@@ -170,7 +162,7 @@ func (t *training) compile(workers, threads int) (err error) {
 	for i := range t.nodes {
 		options.Losses = append(options.Losses, t.nodes[i].lossNode(o.Temperature))
 	}
-	if t.trainer, err = nn.NewTrainer(t.student.graph, t.r.Device, options); err != nil {
+	if err := t.makeTrainer(options); err != nil {
 		return fmt.Errorf("prepare the student: %w", err)
 	}
 	scales, err := t.trainer.Scales()
@@ -321,14 +313,16 @@ func (t *training) step(ctx context.Context) error {
 	rate := o.Schedule.At(c.Step, c.Steps)
 	first := c.Step * o.images()
 	result, err := t.trainer.Step(ctx, o.images(), rate, func(i int, in *nn.Feed) error {
-		id, inputs, err := t.feeder.get(first + i)
-		if err != nil {
-			return err
+		for k := range in.Images() {
+			id, inputs, err := t.feeder.get(first + i + k)
+			if err != nil {
+				return err
+			}
+			if err := t.teacher.feed(ctx, id, inputs, t.trainer.Inputs(), in.Image(k)); err != nil {
+				return err
+			}
 		}
-		if err := fill(in, t.trainer.Inputs(), inputs); err != nil {
-			return err
-		}
-		return t.teacher.give(ctx, id, inputs, in.CopyTarget)
+		return nil
 	})
 	loss, above := t.weighted(result)
 	if errors.Is(err, nn.ErrNotFinite) {

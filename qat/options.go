@@ -88,7 +88,7 @@ type Options struct {
 	// also change its result: a step adds up its images in groups.
 	CacheBytes int64 // of kept teacher outputs; 0: the default, negative: none
 	Threads    int   // of one image's pass; 0: 1
-	Workers    int   // images side by side; 0: one per core
+	Workers    int   // images at once; 0: one per core, on a GPU a batch or what it has memory for
 }
 
 // Optimizer is the rule of an update.

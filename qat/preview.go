@@ -25,10 +25,9 @@ func Describe(ctx context.Context, r Run) (*Preview, error) {
 		}
 	}
 	p.Epochs = float64(p.Steps*p.Batch) / float64(len(t.feeder.order.samples))
-	workers, _ := o.workers()
-	p.TeacherBytes = int64(workers * t.teacher.net.ContextBytes())
-	p.StudentBytes = int64(workers*t.trainer.ContextBytes() + t.trainer.SharedBytes())
-	p.TargetBytes = int64(len(t.teacher.free)+t.teacher.left) * int64(t.teacher.bytes)
+	p.TeacherBytes = int64(t.split.workers * t.teacher.net.ContextBytes())
+	p.StudentBytes = int64(t.split.workers*t.trainer.ContextBytes() + t.trainer.SharedBytes())
+	p.TargetBytes = t.teacher.shelf.space()
 	state, err := t.trainer.State()
 	if err != nil {
 		return nil, err

@@ -1,36 +1,31 @@
-// The teacher: the float model up to the distillation nodes. Samples are not
-// changed at random, so what it says of one never changes either, and is kept on
-// the device as far as memory is allowed for it.
+// The teacher: the float model up to the distillation nodes.
 package qat
 
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math"
-	"sync"
+	"slices"
 
 	"trtact/internal/compute"
 	"trtact/internal/nn"
 	"trtact/internal/onnx"
-	"trtact/internal/rss"
 )
 
-// teacher gives the targets of samples.
+// teacher gives the targets of samples, and keeps them on the device as far as memory is
+// allowed for it: what it says of a sample never changes.
 type teacher struct {
 	net   *nn.Network
 	nodes []Node
-	at    []int // where each node's values begin in a sample's buffer
-	bytes int   // of a sample's buffer
+	at    []int // where each node's values begin in a sample's place
+	// inputs are kept as well, behind the targets; none where that would spare little.
+	inputs []keptInput
+	shelf  *shelf
+}
 
-	device *compute.Device
-	asked  int64 // Options.CacheBytes
-
-	mu      sync.Mutex
-	kept    map[int]compute.Address // by the sample's number
-	free    []compute.Address       // places for further ones
-	left    int                     // how many more places may be made
-	buffers []*compute.Buffer
+type keptInput struct {
+	name string
+	at   int // where it begins in a sample's place
 }
 
 func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
@@ -42,64 +37,39 @@ func newTeacher(r *Run, nodes []Node, workers int) (*teacher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare the teacher: %w", err)
 	}
-	t := &teacher{net: net, nodes: nodes, device: r.Device, asked: r.Options.CacheBytes, kept: map[int]compute.Address{}}
+	t := &teacher{net: net, nodes: nodes, shelf: newShelf(r.Device, r.Options.CacheBytes)}
 	for i := range nodes {
-		t.at = append(t.at, t.bytes)
-		t.bytes += (4*nodes[i].len() + 63) / 64 * 64
+		t.at = append(t.at, t.take(nodes[i].len()))
 	}
 	return t, nil
 }
 
+// take is where so many more values begin in a sample's place.
+func (t *teacher) take(values int) int {
+	at := t.shelf.bytes
+	t.shelf.bytes += (4*values + 63) / 64 * 64
+	return at
+}
+
+// keepInputs has a GPU keep what the student reads as well: a kept sample is neither read
+// nor uploaded again. Where everything is a machine's own memory, nothing is gained. The
+// inputs are those of so many images.
+func (t *teacher) keepInputs(list []onnx.Value, images int) {
+	if t.shelf.device.Name() == "cpu" || slices.ContainsFunc(list, func(v onnx.Value) bool { return v.Type != onnx.Float }) {
+		return
+	}
+	for _, v := range list {
+		values := 1
+		for _, d := range v.Dims {
+			values *= d
+		}
+		t.inputs = append(t.inputs, keptInput{v.Name, t.take(values / images)})
+	}
+}
+
 func (t *teacher) close() {
-	for _, b := range t.buffers {
-		b.Close()
-	}
+	t.shelf.close()
 	t.net.Close()
-}
-
-// remember keeps the targets of so many samples from now on: all else that training takes
-// is allocated. A GPU, which stops for it, gives the memory at once, others as samples come.
-func (t *teacher) remember(samples int) {
-	t.left, t.free = int(min(t.room()/int64(t.bytes), int64(samples))), nil
-	if t.device.Name() != "cpu" {
-		t.grow(t.left)
-	}
-}
-
-// grow makes places for so many samples' targets. Where somebody else has the memory there
-// will be none, and the teacher is asked again.
-func (t *teacher) grow(samples int) {
-	if samples == 0 {
-		return
-	}
-	b, err := t.device.Alloc(samples * t.bytes)
-	if err != nil {
-		slog.Debug("no more of the teacher's outputs are kept", "samples", len(t.kept), "why", err.Error())
-		t.left = 0
-		return
-	}
-	t.left -= samples
-	t.buffers = append(t.buffers, b)
-	for i := range samples {
-		t.free = append(t.free, compute.Address{Buffer: b, At: i * t.bytes})
-	}
-}
-
-// room is the memory for kept targets: what was asked for, else of a GPU half of what is
-// free, of a machine a quarter, 1 GiB at most.
-func (t *teacher) room() int64 {
-	const most = 1 << 30
-	switch {
-	case t.asked != 0:
-		return max(0, t.asked)
-	case t.device.Name() == "cpu":
-		return min(most, rss.Machine()/4)
-	}
-	free, _, err := t.device.Memory()
-	if err != nil {
-		return 0
-	}
-	return int64(free / 2)
 }
 
 func tensorsOf(nodes []Node) []string {
@@ -110,19 +80,45 @@ func tensorsOf(nodes []Node) []string {
 	return names
 }
 
-// give calls use with the place of the row-major values at each node for a sample, known
-// by its number. They are there during the call only. Several goroutines may call give.
-func (t *teacher) give(ctx context.Context, id int, inputs map[string]*onnx.Tensor, use func(node int, values compute.Address) error) error {
-	t.mu.Lock()
-	kept, known := t.kept[id]
-	t.mu.Unlock()
-	if known {
-		for k := range t.nodes {
-			if err := use(k, compute.Address{Buffer: kept.Buffer, At: kept.At + t.at[k]}); err != nil {
-				return err
-			}
+// ready reports whether a sample can be fed without being read.
+func (t *teacher) ready(id int) bool {
+	place, kept := t.shelf.get(id)
+	return kept && place.inputs
+}
+
+// feed gives a student a sample, known by its number, and its targets. Of one that is
+// ready inputs may be nil. Several goroutines may call feed.
+func (t *teacher) feed(ctx context.Context, id int, inputs map[string]*onnx.Tensor, wanted []onnx.Value, in *nn.Feed) error {
+	place, kept := t.shelf.get(id)
+	if !kept || !place.inputs {
+		if err := fill(in, wanted, inputs); err != nil {
+			return err
 		}
-		return nil
+		return t.give(ctx, id, inputs, in, in.CopyTarget)
+	}
+	for _, i := range t.inputs {
+		if err := in.CopyInput(i.name, place.plus(i.at)); err != nil {
+			return err
+		}
+	}
+	return t.kept(place, in.CopyTarget)
+}
+
+// kept calls use with the places of a kept sample's targets.
+func (t *teacher) kept(p place, use func(node int, values compute.Address) error) error {
+	for k := range t.nodes {
+		if err := use(k, p.plus(t.at[k])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// give calls use with the place of the row-major values at each node for a sample. They
+// are there during the call only. What is kept of the inputs lies in the student's feed.
+func (t *teacher) give(ctx context.Context, id int, inputs map[string]*onnx.Tensor, in *nn.Feed, use func(node int, values compute.Address) error) error {
+	if place, kept := t.shelf.get(id); kept {
+		return t.kept(place, use)
 	}
 	return t.net.ForEach(ctx, 1, func(c *nn.Context, _ int) error {
 		err := c.SetInputs(inputs)
@@ -132,11 +128,18 @@ func (t *teacher) give(ctx context.Context, id int, inputs map[string]*onnx.Tens
 		if err != nil {
 			return fmt.Errorf("teacher: %w", err)
 		}
-		place, kept := t.reserve()
+		place, room := t.shelf.reserve()
+		copyTo := func(at int, from compute.Address, bytes int) error {
+			if !room {
+				return nil
+			}
+			to := place.plus(at)
+			return to.Buffer.Copy(to.At, from, bytes)
+		}
 		for k, n := range t.nodes {
 			values, err := c.Place(n.Tensor)
-			if err == nil && kept {
-				err = place.Buffer.Copy(place.At+t.at[k], values, 4*n.len())
+			if err == nil {
+				err = copyTo(t.at[k], values, 4*n.len())
 			}
 			if err == nil {
 				err = use(k, values)
@@ -145,41 +148,30 @@ func (t *teacher) give(ctx context.Context, id int, inputs map[string]*onnx.Tens
 				return err
 			}
 		}
-		if kept {
-			t.keep(id, place)
+		if !room {
+			return nil
 		}
+		if in != nil {
+			for _, i := range t.inputs {
+				values, bytes, err := in.Input(i.name)
+				if err == nil {
+					err = copyTo(i.at, values, bytes)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			place.inputs = len(t.inputs) > 0
+		}
+		t.shelf.keep(id, place)
 		return nil
 	})
-}
-
-func (t *teacher) keep(id int, place compute.Address) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, known := t.kept[id]; known { // another goroutine was as quick
-		t.free = append(t.free, place)
-		return
-	}
-	t.kept[id] = place
-}
-
-// reserve takes a place for a sample's targets, if there is one left.
-func (t *teacher) reserve() (place compute.Address, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.free) == 0 && t.left > 0 {
-		t.grow(1)
-	}
-	if len(t.free) == 0 {
-		return place, false
-	}
-	place, t.free = t.free[0], t.free[1:]
-	return place, true
 }
 
 // targets are the row-major values at the nodes for a sample.
 func (t *teacher) targets(ctx context.Context, id int, inputs map[string]*onnx.Tensor) ([][]float32, error) {
 	list := make([][]float32, len(t.nodes))
-	return list, t.give(ctx, id, inputs, func(k int, values compute.Address) error {
+	return list, t.give(ctx, id, inputs, nil, func(k int, values compute.Address) error {
 		list[k] = make([]float32, t.nodes[k].len())
 		return values.Buffer.Download(values.At, list[k])
 	})

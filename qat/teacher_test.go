@@ -11,15 +11,20 @@ import (
 // TestTargetsKept: what is kept of the teacher's outputs changes nothing, takes no more
 // memory than it may, and is given back; a device that has none left is no error.
 func TestTargetsKept(t *testing.T) {
-	const sample = 8 * 16 * 16 * 4 // bytes of the one node of a sample
+	// Bytes of the one node of a sample, and of its picture, which a GPU keeps as well.
+	const target, picture = 8 * 16 * 16 * 4, 3 * 16 * 16 * 4
 	for name, open := range map[string]func(*testing.T) *compute.Device{"cpu": openCPU, "emulated": openEmulated} {
 		t.Run(name, func(t *testing.T) {
 			var want []float32
+			sample := target
+			if name != "cpu" {
+				sample += picture
+			}
 			for _, c := range []struct {
 				what  string
 				cache int64
 				kept  int
-			}{{"by default", 0, 14}, {"none", -1, 0}, {"two", 3*sample - 1, 2}, {"more than there is", 1 << 62, 0}} {
+			}{{"by default", 0, 14}, {"none", -1, 0}, {"two", int64(3*sample - 1), 2}, {"more than there is", 1 << 62, 0}} {
 				d := open(t)
 				r := onGPU(t, d)
 				before := d.Live()
@@ -28,19 +33,20 @@ func TestTargetsKept(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if run.teacher.bytes != sample {
-					t.Fatalf("%d bytes a sample, want %d", run.teacher.bytes, sample)
+				shelf := run.teacher.shelf
+				if shelf.bytes != sample {
+					t.Fatalf("%d bytes a sample, want %d", shelf.bytes, sample)
 				}
 				if c.cache == 1<<62 {
-					run.teacher.bytes = 1 << 60
-					run.teacher.remember(1)
+					shelf.bytes = 1 << 60
+					shelf.open(1)
 				}
 				for range 12 { // most of 7 pictures and their mirror images twice
 					if err := run.step(context.Background()); err != nil {
 						t.Fatalf("%s: %v", c.what, err)
 					}
 				}
-				if n := len(run.teacher.kept); n != c.kept {
+				if n := len(shelf.kept); n != c.kept {
 					t.Errorf("%s: the outputs of %d samples are kept, want %d", c.what, n, c.kept)
 				}
 				got, err := run.trainer.State()

@@ -80,7 +80,7 @@ bench)
     TRTACT_TEST_DEVICE=cuda go test -count=1 -run '^$' -bench ElementwiseTraining -benchtime 1x ./internal/compute | grep '^|' ||
         { echo "passes over memory: failed" >&2; status=1; }
     if [ -n "${TRTACT_DATA:-}" ]; then
-        printf '\n### where a step of YOLOv5n spends its time, one picture at 640, tf32\n'
+        printf '\n### where a step of YOLOv5n spends its time, eight pictures together at 640, tf32\n'
         TRTACT_TEST_DEVICE=cuda TRTACT_TEST_PRECISION=tf32 go test -count=1 -run '^$' -bench StepParts ./internal/nn | grep '^|' ||
             { echo "parts of a step: failed" >&2; status=1; }
     fi

@@ -18,6 +18,7 @@ import (
 
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/nn"
 	"trtact/internal/onnx"
 	"trtact/trt"
 )
@@ -209,8 +210,11 @@ func (d *Detector) runValues(ctx context.Context, values map[string]*onnx.Tensor
 
 // workers is how many threads there are.
 func (m *Machine) workers() int {
-	if m.Threads > 0 {
+	switch {
+	case m.Threads > 0:
 		return m.Threads
+	case m.Device != nil:
+		return nn.DefaultWorkers(m.Device, 1)
 	}
 	return runtime.GOMAXPROCS(0)
 }

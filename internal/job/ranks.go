@@ -106,7 +106,7 @@ func (b *building) gather(ctx context.Context, run *qat.Run) error {
 	if g == nil {
 		return nil
 	}
-	if run.Options.Workers == 0 {
+	if run.Options.Workers == 0 && b.m.Device.Name() == "cpu" {
 		run.Options.Workers = g.Launch().Cores()
 	}
 	e := errand{Train: true, Options: run.Options, Metric: run.Evaluate != nil}

@@ -37,7 +37,7 @@ func (Silent) Note(string)               {}
 // Machine is what the stages compute on.
 type Machine struct {
 	Device   *compute.Device
-	Threads  int // 0: one for each core
+	Threads  int // 0: one for each core, on a GPU what suits it
 	Progress Progress
 	// Group are the processes of a Build, which leaves it; nil: this one alone.
 	Group *collective.Group

@@ -70,7 +70,8 @@ func (g *backward) loss(l LossNode) error {
 	}
 	value := b.newTensor([]int{2}, compute.Plain)
 	t.losses = append(t.losses, value)
-	p := compute.Loss{Kind: l.Kind, Axis: l.Axis, Temperature: l.Temperature, Weight: l.Weight}
+	// The loss is a mean over the batch, the gradient a sum.
+	p := compute.Loss{Kind: l.Kind, Axis: l.Axis, Temperature: l.Temperature, Weight: l.Weight * float32(t.o.Images)}
 	if p.Temperature == 0 {
 		p.Temperature = 1
 	}
@@ -344,7 +345,7 @@ func (g *backward) actQuantize(s step, p compute.ActQuantize, dq *tensor) (err e
 		return nil
 	}
 	back := compute.ActQuantizeBackward{ActQuantize: p, HasDY: dy != nil, PassOutside: t.o.PassOutside,
-		GradientScale: float32(1 / math.Sqrt(float64(x.desc.Len())*float64(p.High)))}
+		GradientScale: float32(1 / math.Sqrt(float64(x.desc.Len()/t.o.Images)*float64(p.High)))}
 	in := []*tensor{x, scale, dq}
 	if p.HasClip {
 		in = append(in, s.args[2])

@@ -86,7 +86,7 @@ func (b *builder) finish() (*Network, error) {
 	for _, op := range b.ops {
 		n.workspaceBytes = max(n.workspaceBytes, op.Workspace())
 	}
-	if err := fitsMemory(b.device, n.ContextBytes()+n.constantBytes, b.o.MaxBytes, n.batch()); err != nil {
+	if err := b.fitsMemory(n.ContextBytes()+n.constantBytes, n.batch()); err != nil {
 		return nil, err
 	}
 	var err error
@@ -108,17 +108,26 @@ func (b *builder) finish() (*Network, error) {
 	return n, nil
 }
 
+// NoRoom is the error of a network or trainer that a device has no memory for. Fits is
+// how many images at once it has memory for.
+type NoRoom struct {
+	Fits int
+	text string
+}
+
+func (e *NoRoom) Error() string { return e.text }
+
 // fitsMemory refuses what cannot be allocated: a system that overcommits would say so
 // only by killing the process, a GPU half-way. batch is what one run takes at once.
-func fitsMemory(d *compute.Device, bytes, most, batch int) error {
-	whose, most, err := "allowed is", most, error(nil)
+func (b *builder) fitsMemory(bytes, batch int) error {
+	whose, most, err := "allowed is", b.o.MaxBytes, error(nil)
 	if most == 0 {
 		var free int
-		if free, most, err = d.Memory(); err != nil {
+		if free, most, err = b.device.Memory(); err != nil {
 			return nil // it will be seen when it is asked for
 		}
 		whose = "this machine has"
-		if d.Name() == "cuda" {
+		if b.device.Name() == "cuda" {
 			whose, most = "free on the GPU is", free
 		}
 	}
@@ -126,12 +135,16 @@ func fitsMemory(d *compute.Device, bytes, most, batch int) error {
 		return nil
 	}
 	const gib = 1 << 30
+	fits := int(float64(batch) * float64(most) / float64(bytes))
 	advice := "use a smaller input size"
-	if fits := int(float64(batch) * float64(most) / float64(bytes)); fits > 0 {
+	switch {
+	case fits > 0 && b.training != nil:
+		advice = fmt.Sprintf("--threads %d fits", fits)
+	case fits > 0:
 		advice = fmt.Sprintf("a batch of %d fits", fits)
 	}
-	return fault.BadInput(fmt.Errorf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: %s",
-		float64(bytes)/gib, whose, float64(most)/gib, advice))
+	return fault.BadInput(&NoRoom{fits, fmt.Sprintf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: %s",
+		float64(bytes)/gib, whose, float64(most)/gib, advice)})
 }
 
 // batch is how many images the network's first input holds.

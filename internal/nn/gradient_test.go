@@ -25,18 +25,23 @@ type gradientTrial struct {
 // loss is the sum of the losses with the parameters and inputs as they are. It
 // leaves the gradients behind.
 func (g *gradientTrial) loss() (float64, error) {
-	r, err := g.tr.Step(context.Background(), 1, 0, func(_ int, in *Feed) error {
-		for name, x := range g.feed {
-			if g.tr.n.values[name] == nil { // nothing reads it
-				continue
+	images := g.tr.o.Images
+	r, err := g.tr.Step(context.Background(), images, 0, func(_ int, in *Feed) error {
+		for image := range images {
+			in := in.Image(image)
+			inputs, targets := g.feeds(image)
+			for name, x := range inputs {
+				if g.tr.n.values[name] == nil { // nothing reads it
+					continue
+				}
+				if err := in.SetInput(name, x); err != nil {
+					return err
+				}
 			}
-			if err := in.SetInput(name, x); err != nil {
-				return err
-			}
-		}
-		for k, y := range g.targets {
-			if err := in.SetTarget(k, y); err != nil {
-				return err
+			for k, y := range targets {
+				if err := in.SetTarget(k, y); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -48,8 +53,9 @@ func (g *gradientTrial) loss() (float64, error) {
 	return sum, err
 }
 
-// student makes a trainer of a trial's float graph; reason says why it cannot be.
-func student(c *trial, d *compute.Device, r *rand.Rand) (g *gradientTrial, reason string, err error) {
+// student makes a trainer of a trial's float graph, for so many images together; reason
+// says why it cannot be.
+func student(c *trial, d *compute.Device, r *rand.Rand, images int) (g *gradientTrial, reason string, err error) {
 	m := c.model.Clone()
 	if err := shape.Infer(m, nil); err != nil {
 		return nil, "shapes depend on data", nil
@@ -60,7 +66,7 @@ func student(c *trial, d *compute.Device, r *rand.Rand) (g *gradientTrial, reaso
 	if err := shape.Infer(m, nil); err != nil {
 		return nil, "", err
 	}
-	t := &training{inputs: map[string]*tensor{}, o: TrainOptions{Workers: 1}}
+	t := &training{inputs: map[string]*tensor{}, o: TrainOptions{Workers: 1, Images: images}}
 	g = &gradientTrial{feed: map[string][]float32{}}
 	for _, n := range m.Graph.Nodes {
 		if slices.Contains([]string{"Floor", "Ceil", "Round", "Div", "Pow", "Reciprocal", "Log", "Sqrt"}, n.Op) {
@@ -76,7 +82,7 @@ func student(c *trial, d *compute.Device, r *rand.Rand) (g *gradientTrial, reaso
 			return nil, "an output that is no float tensor", nil
 		}
 		t.o.Losses = append(t.o.Losses, LossNode{Tensor: out.Name, Kind: compute.LossL2, Weight: 1})
-		target := make([]float32, product(info.Dims))
+		target := make([]float32, images*product(info.Dims))
 		for i := range target {
 			target[i] = float32(r.NormFloat64())
 		}
@@ -86,8 +92,19 @@ func student(c *trial, d *compute.Device, r *rand.Rand) (g *gradientTrial, reaso
 		if in.Type != onnx.Float {
 			return nil, "an input that is no float tensor", nil
 		}
-		g.feed[in.Name] = c.feed[in.Name].Floats()
+		x := slices.Clone(c.feed[in.Name].Floats())
+		for range images - 1 { // of the same kind
+			other := slices.Clone(x[:c.feed[in.Name].Len()])
+			r.Shuffle(len(other), func(i, k int) { other[i], other[k] = other[k], other[i] })
+			x = append(x, other...)
+		}
+		g.feed[in.Name] = x
 		t.inputs[in.Name] = nil
+	}
+	if images > 1 {
+		if m, err = Together(m, t.o.Losses, images); err != nil {
+			return nil, "not for several images", nil
+		}
 	}
 	g.tr, err = newTrainer(m, d, t)
 	if reason := untrainable(err); reason != "" {
@@ -118,7 +135,7 @@ func testGradientsOfGraphs(t *testing.T, d testDevice) {
 			continue
 		}
 		r := rand.New(rand.NewPCG(1, uint64(len(c.name))))
-		g, reason, err := student(c, d.Device, r)
+		g, reason, err := student(c, d.Device, r, 1)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue

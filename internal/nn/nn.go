@@ -89,7 +89,7 @@ func Compile(m *onnx.Model, d *compute.Device, o Options) (*Network, error) {
 func compile(m *onnx.Model, d *compute.Device, o Options, t *training) (n *Network, err error) {
 	o.Threads = max(1, o.Threads)
 	if o.Workers == 0 {
-		o.Workers = max(1, runtime.GOMAXPROCS(0)/o.Threads)
+		o.Workers = DefaultWorkers(d, o.Threads)
 	}
 	keep := map[string]bool{}
 	for _, name := range o.Outputs {
@@ -116,6 +116,15 @@ func compile(m *onnx.Model, d *compute.Device, o Options, t *training) (n *Netwo
 	b = newBuilder(simplify.Fuse(m.Graph, keep), m.Opset, d, o, keep)
 	b.training = t
 	return b.build()
+}
+
+// DefaultWorkers is how many runs are side by side on a device when nobody says, each on so
+// many threads: one for each core's share, or a few on a GPU, whose kernels overlap.
+func DefaultWorkers(d *compute.Device, threads int) int {
+	if d.Name() != "cpu" {
+		return 4
+	}
+	return max(1, runtime.GOMAXPROCS(0)/threads)
 }
 
 var errUnforeseen = errors.New("the executor cannot handle this form")

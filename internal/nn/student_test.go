@@ -208,21 +208,32 @@ func testQuantisersInTraining(t *testing.T, device testDevice) {
 	m := &twoLayers{x: wide(c.feed["x"].Floats()), w0: init("w0"), b0: init("b0"), w1: init("w1"), target: wide(target),
 		sx: float64(float32(0.02)), sa: float64(float32(0.01)), in: in, mid: mid, out: out, space: side * side}
 	g := m.gradients()
-	const rate, scaleRate, decay, images = 0.05, 0.3, 0.1, 3
+	const rate, scaleRate, decay, images = 0.05, 0.3, 0.1, 6
+	losses := []LossNode{{Tensor: "z", Kind: compute.LossL2, Weight: 1}}
 
 	for _, q := range []Quantizer{FixedScales, ObservedScales, LearnedScales, LearnedClips} {
-		for _, workers := range []int{1, 2} {
-			tr, err := NewTrainer(c.model, d, TrainOptions{Workers: workers, Quantizer: q, ScaleRate: scaleRate, ClipDecay: decay,
-				Losses: []LossNode{{Tensor: "z", Kind: compute.LossL2, Weight: 1}}})
+		for _, split := range [][2]int{{1, 1}, {2, 1}, {1, 6}, {2, 3}} {
+			workers, together := split[0], split[1]
+			student, err := Together(c.model, losses, together)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr, err := NewTrainer(student, d, TrainOptions{Workers: workers, Images: together, Quantizer: q, ScaleRate: scaleRate, ClipDecay: decay,
+				Losses: losses})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer tr.Close()
 			r, err := tr.Step(context.Background(), images, rate, func(_ int, in *Feed) error {
-				if err := in.SetInput("x", c.feed["x"].Floats()); err != nil {
-					return err
+				for i := range in.Images() {
+					if err := in.Image(i).SetInput("x", c.feed["x"].Floats()); err != nil {
+						return err
+					}
+					if err := in.Image(i).SetTarget(0, target); err != nil {
+						return err
+					}
 				}
-				return in.SetTarget(0, target)
+				return nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -230,7 +241,7 @@ func testQuantisersInTraining(t *testing.T, device testDevice) {
 			near := func(what string, got, want float64) {
 				t.Helper()
 				if !(math.Abs(got-want) <= 2e-5*math.Max(1, math.Abs(want))) {
-					t.Errorf("quantiser %d, %d workers: %s is %.7g, not %.7g", q, workers, what, got, want)
+					t.Errorf("quantiser %d, %d workers of %d images: %s is %.7g, not %.7g", q, workers, together, what, got, want)
 				}
 			}
 			near("the loss", r.Losses[0], g.loss)

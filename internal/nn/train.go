@@ -2,7 +2,6 @@ package nn
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 
 	"trtact/internal/compute"
@@ -55,10 +54,13 @@ type TrainOptions struct {
 	ScaleRate   float32 // learned scales and clips: multiple of the learning rate
 	ClipDecay   float32 // of learned clips
 	MaxNorm     float32 // the gradient's norm is cut to it; 0: never
-	// Threads that one image uses, and Workers, images side by side; as in Options.
+	// Images that are computed together, the student's batch; 0 is 1. The student's inputs
+	// and the tensors of its losses have an image's values in one piece then.
+	Images int
+	// Threads that a batch uses, and Workers, batches side by side; as in Options.
 	Threads, Workers int
 	MaxBytes         int
-	Beside           int          // bytes that each image takes of a GPU in the caller's other networks
+	Beside           int          // bytes that each worker takes of a GPU in the caller's other networks
 	Math             compute.Math // as in Options
 	// Peers are the other processes that train the same student, each with its share of
 	// a step's images; nil: there are none.
@@ -69,10 +71,10 @@ type TrainOptions struct {
 
 // Trainer trains the weights, biases and scales of a Q/DQ graph to give a
 // teacher's values at some tensors. It is the graph's forward and backward pass
-// for one image, in as many contexts as images are computed side by side, and
+// for one batch, in as many contexts as batches are computed side by side, and
 // around it, once a step, the quantisation of the weights and the optimiser.
 //
-// Steps with the same data and number of workers and threads give the same bits.
+// Steps with the same data and numbers of images, workers and threads give the same bits.
 type Trainer struct {
 	n        *Network
 	t        *training
@@ -90,17 +92,17 @@ type Trainer struct {
 }
 
 // NewTrainer prepares a student for training. The student is a Q/DQ graph with
-// float weights, its shapes inferred at batch 1; what no loss depends on is left
-// out. Graphs that cannot be trained through are errors.
+// float weights, its shapes inferred at a batch of TrainOptions.Images; what no loss
+// depends on is left out. Graphs that cannot be trained through are errors.
 func NewTrainer(student *onnx.Model, d *compute.Device, o TrainOptions) (*Trainer, error) {
 	return newTrainer(student, d, &training{o: o})
 }
 
 func newTrainer(student *onnx.Model, d *compute.Device, t *training) (*Trainer, error) {
 	o := &t.o
-	o.Threads = max(1, o.Threads)
+	o.Threads, o.Images = max(1, o.Threads), max(1, o.Images)
 	if o.Workers == 0 {
-		o.Workers = max(1, runtime.GOMAXPROCS(0)/o.Threads)
+		o.Workers = DefaultWorkers(d, o.Threads)
 	}
 	if len(o.Losses) == 0 {
 		return nil, fault.Usage(fmt.Errorf("train: no tensor is compared with the teacher"))
@@ -149,11 +151,12 @@ func (tr *Trainer) fitsWorkers() error {
 	}
 	const mib = 1 << 20
 	advice := "not even one fits; a smaller --shape or another --device may"
-	if fits := (free - shared) / each; fits > 0 {
+	fits := max(0, free-shared) * tr.o.Images / each
+	if fits > 0 {
 		advice = fmt.Sprintf("--threads %d fits", fits)
 	}
-	return fmt.Errorf("train: %d images at once take %d MiB of device memory, %d of %d MiB are free: %s",
-		tr.o.Workers, (shared+each*tr.o.Workers)/mib, free/mib, total/mib, advice)
+	return fault.BadInput(&NoRoom{fits, fmt.Sprintf("train: %d images at once take %d MiB of device memory, %d of %d MiB are free: %s",
+		tr.o.Workers*tr.o.Images, (shared+each*tr.o.Workers)/mib, free/mib, total/mib, advice)})
 }
 
 // momentCount is how many values the optimiser keeps beside each parameter.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,28 +72,32 @@ func studentOf(t testing.TB, m *onnx.Model) *onnx.Model {
 }
 
 // stepDevice is what BenchmarkStep and BenchmarkStepParts run on, TRTACT_TEST_DEVICE or
-// else the CPU, and how many threads or, on a GPU, pictures at once it gets.
-func stepDevice(b *testing.B) (*compute.Device, int) {
+// else the CPU.
+func stepDevice(b *testing.B) *compute.Device {
 	if kind := os.Getenv("TRTACT_TEST_DEVICE"); kind == "cuda" || kind == "emulated" {
 		d, err := compute.Open(testenv.ComputeLibraries(b)[0].Path, 0)
 		if err != nil {
 			b.Skipf("skipped: needs an NVIDIA GPU and the CUDA backend: %v", err)
 		}
 		b.Cleanup(func() { d.Close() })
-		return d, 4
+		return d
 	}
-	return openCPU(b), runtime.GOMAXPROCS(0)
+	return openCPU(b)
 }
 
 // stepTrainer is what the steps of both are made with: mean squared errors at the heads,
 // SGD, in TRTACT_TEST_PRECISION.
-func stepTrainer(b *testing.B, d *compute.Device, m *onnx.Model, heads []string, workers, threads int) *Trainer {
-	o := TrainOptions{Quantizer: FixedScales, Optimizer: compute.Optimize{Kind: compute.SGD}, Workers: workers, Threads: threads,
+func stepTrainer(b *testing.B, d *compute.Device, m *onnx.Model, heads []string, images, workers, threads int) *Trainer {
+	o := TrainOptions{Quantizer: FixedScales, Optimizer: compute.Optimize{Kind: compute.SGD}, Images: images, Workers: workers, Threads: threads,
 		Math: map[string]compute.Math{"tf32": compute.TF32, "bf16": compute.BF16}[os.Getenv("TRTACT_TEST_PRECISION")]}
 	for _, h := range heads {
 		o.Losses = append(o.Losses, LossNode{Tensor: h, Kind: compute.LossL2, Weight: 1})
 	}
-	tr, err := NewTrainer(studentOf(b, m), d, o)
+	student, err := Together(studentOf(b, m), o.Losses, images)
+	if err != nil {
+		b.Fatal(err)
+	}
+	tr, err := NewTrainer(student, d, o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -102,32 +107,56 @@ func stepTrainer(b *testing.B, d *compute.Device, m *onnx.Model, heads []string,
 
 // BenchmarkStep is a step of YOLOv5n's distillation as scripts/bench/train_torch.py
 // makes it: teacher, student with quantised activations and weights, mean squared
-// errors at the three heads, SGD. Pictures differ from step to step. The figure to
-// look at is the median, ms/step. TRTACT_TEST_DEVICE=cuda makes it on a GPU, in
-// TRTACT_TEST_PRECISION.
+// errors at the three heads, SGD. Pictures lie on the device and differ from image to
+// image. The figure to look at is the median, ms/step. TRTACT_TEST_DEVICE=cuda makes it on a
+// GPU, in TRTACT_TEST_PRECISION, with batches side by side that TRTACT_TEST_WORKERS counts
+// (default: as package qat does it).
 func BenchmarkStep(b *testing.B) {
 	for _, c := range []struct{ size, batch int }{{320, 4}, {640, 1}, {640, 4}, {640, 16}} {
 		b.Run(fmt.Sprintf("%d/batch=%d", c.size, c.batch), func(b *testing.B) {
-			d, threads := stepDevice(b)
+			d := stepDevice(b)
 			m, heads := cutToHeads(b, "yolov5n", c.size)
-			workers := min(threads, c.batch)
-			teacher, err := Compile(m, d, Options{Plain: true, Workers: workers, Threads: threads / workers})
+			workers, images, threads := min(runtime.GOMAXPROCS(0), c.batch), 1, max(1, runtime.GOMAXPROCS(0)/c.batch)
+			if d.Name() == "cuda" {
+				workers = min(2, c.batch)
+				if n, err := strconv.Atoi(os.Getenv("TRTACT_TEST_WORKERS")); err == nil && c.batch%n == 0 {
+					workers = n
+				}
+				images, threads = c.batch/workers, 1
+			}
+			float, err := Together(m, nil, images)
+			if err != nil {
+				b.Fatal(err)
+			}
+			teacher, err := Compile(float, d, Options{Plain: true, Workers: workers, Threads: threads})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer teacher.Close()
-			tr := stepTrainer(b, d, m, heads, workers, threads/workers)
+			tr := stepTrainer(b, d, m, heads, images, workers, threads)
 			input := m.Graph.Inputs[0].Name
-			pictures := make([][]float32, 8)
-			for i := range pictures {
+			const different = 8
+			picture := 3 * c.size * c.size
+			pictures, err := d.Alloc(4 * picture * (different + images))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer pictures.Close()
+			for i := range different + images {
 				r := rand.New(rand.NewPCG(1, uint64(i)))
-				pictures[i] = fill(3*c.size*c.size, r.Float32)
+				if err := pictures.Upload(4*picture*i, fill(picture, r.Float32)); err != nil {
+					b.Fatal(err)
+				}
 			}
 			step := func(n int) {
 				_, err := tr.Step(context.Background(), c.batch, 1e-5, func(i int, in *Feed) error {
-					x := pictures[(n*c.batch+i)%len(pictures)]
+					x := compute.Address{Buffer: pictures, At: 4 * picture * ((n*c.batch + i) % different)}
 					err := teacher.ForEach(context.Background(), 1, func(c *Context, _ int) error {
-						if err := c.SetInput(input, x); err != nil {
+						to, err := c.Place(input)
+						if err != nil {
+							return err
+						}
+						if err := to.Buffer.Copy(to.At, x, 4*picture*images); err != nil {
 							return err
 						}
 						if err := c.Run(); err != nil {
@@ -138,16 +167,21 @@ func BenchmarkStep(b *testing.B) {
 							if err != nil {
 								return err
 							}
-							if err := in.CopyTarget(k, values); err != nil {
-								return err
+							each := 4 * tr.t.targets[k].desc.Len() / images
+							for image := range images {
+								if err := in.Image(image).CopyTarget(k, compute.Address{Buffer: values.Buffer, At: values.At + image*each}); err != nil {
+									return err
+								}
 							}
 						}
 						return nil
 					})
-					if err != nil {
-						return err
+					for image := range images {
+						if err == nil {
+							err = in.Image(image).CopyInput(input, compute.Address{Buffer: pictures, At: x.At + 4*picture*image})
+						}
 					}
-					return in.SetInput(input, x)
+					return err
 				})
 				if err != nil {
 					b.Fatal(err)
@@ -167,26 +201,27 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-// BenchmarkStepParts prints where the time of one picture's part of a step goes, forwards
-// and backwards at 640, by operator, and how much of it is cuDNN's and cuBLAS's. On a GPU
-// operators are timed one by one, so the gaps that a graph has not are in it.
+// BenchmarkStepParts prints where the time of one picture's part of a step goes, on a GPU
+// of eight pictures' together, forwards and backwards at 640, by operator, and how much of it
+// is cuDNN's and cuBLAS's. On a GPU operators are timed one by one, so the gaps that a graph
+// has not are in it.
 func BenchmarkStepParts(b *testing.B) {
-	size := 640
-	if os.Getenv("TRTACT_TEST_DEVICE") == "emulated" { // to see that it runs
-		size = 32
-	}
-	d, threads := stepDevice(b)
+	size, images, threads := 640, 1, runtime.GOMAXPROCS(0)
+	d := stepDevice(b)
 	if d.Name() == "cuda" {
-		threads = 1
+		images, threads = 8, 1
+	}
+	if os.Getenv("TRTACT_TEST_DEVICE") == "emulated" { // to see that it runs
+		size, images = 32, 2
 	}
 	m, heads := cutToHeads(b, "yolov5n", size)
-	tr := stepTrainer(b, d, m, heads, 1, threads)
+	tr := stepTrainer(b, d, m, heads, images, 1, threads)
 	if err := tr.runBefore(); err != nil {
 		b.Fatal(err)
 	}
 	c := tr.contexts[0]
 	r := rand.New(rand.NewPCG(1, 1))
-	if err := c.SetInput(m.Graph.Inputs[0].Name, fill(3*size*size, r.Float32)); err != nil {
+	if err := c.SetInput(m.Graph.Inputs[0].Name, fill(images*3*size*size, r.Float32)); err != nil {
 		b.Fatal(err)
 	}
 	spent := make([]float64, len(tr.n.steps))

@@ -44,7 +44,7 @@ func TestGPUSteps(t *testing.T) {
 			defer d.Close()
 			size, count, batch := torchSize, torchSteps, torchBatch
 			if library.Kind == "emulated" {
-				size, count, batch = 32, 2, 1
+				size, count, batch = 32, 2, 2
 			}
 			cpu := openCPU(t)
 			m, heads := cutToHeads(t, "yolov5n", size)

@@ -14,30 +14,82 @@ import (
 
 // Feed is where one image's data goes. It belongs to the call it is given to.
 type Feed struct {
-	c *Context
-	t *training
+	c     *Context
+	t     *training
+	image int // of those that the context computes together
 }
 
-// SetInput gives an input its row-major values.
-func (f *Feed) SetInput(name string, values []float32) error { return f.c.SetInput(name, values) }
+// Images is how many images are computed together: TrainOptions.Images.
+func (f *Feed) Images() int { return f.t.o.Images }
 
-// SetTensor gives an input of any type its value.
-func (f *Feed) SetTensor(name string, t *onnx.Tensor) error { return f.c.SetTensor(name, t) }
+// Image is where the data of another of these images goes, counted from 0.
+func (f *Feed) Image(i int) *Feed { return &Feed{f.c, f.t, i} }
+
+// SetInput gives an input its row-major values.
+func (f *Feed) SetInput(name string, values []float32) error {
+	to, bytes, err := f.Input(name)
+	if err != nil {
+		return err
+	}
+	if 4*len(values) != bytes {
+		return fmt.Errorf("set input %q: %d values instead of %d", name, len(values), bytes/4)
+	}
+	return to.Buffer.Upload(to.At, values)
+}
+
+// CopyInput is SetInput with values that are on the device already.
+func (f *Feed) CopyInput(name string, from compute.Address) error {
+	to, bytes, err := f.Input(name)
+	if err != nil {
+		return err
+	}
+	return to.Buffer.Copy(to.At, from, bytes)
+}
+
+// SetTensor gives an input of any type its value; of one that is not float32 all images
+// computed together have the same.
+func (f *Feed) SetTensor(name string, t *onnx.Tensor) error {
+	if t.Type == onnx.Float {
+		return f.SetInput(name, t.Floats())
+	}
+	return f.c.SetTensor(name, t)
+}
 
 // SetTarget gives the teacher's row-major values at the tensor of loss k.
 func (f *Feed) SetTarget(k int, values []float32) error {
-	target := f.t.targets[k]
-	if len(values) != target.desc.Len() {
-		return fmt.Errorf("set target %q: %d values for shape %v", f.t.o.Losses[k].Tensor, len(values), target.desc.Dims)
+	to, bytes := f.place(f.t.targets[k])
+	if 4*len(values) != bytes {
+		return fmt.Errorf("set target %q: %d values instead of %d", f.t.o.Losses[k].Tensor, len(values), bytes/4)
 	}
-	a := f.c.address(target)
-	return a.Buffer.Upload(a.At, values)
+	return to.Buffer.Upload(to.At, values)
 }
 
 // CopyTarget is SetTarget with values that are on the device already.
 func (f *Feed) CopyTarget(k int, from compute.Address) error {
-	a := f.c.address(f.t.targets[k])
-	return a.Buffer.Copy(a.At, from, 4*f.t.targets[k].desc.Len())
+	to, bytes := f.place(f.t.targets[k])
+	return to.Buffer.Copy(to.At, from, bytes)
+}
+
+// Input is where a float32 input's values lie until the images are computed, and their
+// size in bytes.
+func (f *Feed) Input(name string) (compute.Address, int, error) {
+	v, err := f.c.n.value(name)
+	if err != nil {
+		return compute.Address{}, 0, err
+	}
+	if v.plain == nil {
+		return compute.Address{}, 0, fmt.Errorf("set input %q: it is %v, not float32", name, v.info.Type)
+	}
+	a, bytes := f.place(v.plain)
+	return a, bytes, nil
+}
+
+// place is where an image's part of a tensor lies, and its size.
+func (f *Feed) place(t *tensor) (compute.Address, int) {
+	a := f.c.address(t)
+	bytes := 4 * t.desc.Len() / f.t.o.Images
+	a.At += f.image * bytes
+	return a, bytes
 }
 
 // StepResult is what a step found before its update.
@@ -53,19 +105,23 @@ type StepResult struct {
 // infinite. Nothing has changed then.
 var ErrNotFinite = errors.New("the loss or its gradient is not finite")
 
-// Step makes one update with the mean gradient of some images, and of as many of
-// each of the peers. feed is called for each of this process's, from as many
+// Step makes one update with the mean gradient of some images, a multiple of
+// TrainOptions.Images, and of as many of each of the peers. feed is called for each of
+// this process's groups of so many, with the number of its first image, from as many
 // goroutines as there are workers; an error, or the end of ctx, here or at a peer,
 // leaves everything as it was.
 func (tr *Trainer) Step(ctx context.Context, images int, rate float64, feed func(i int, in *Feed) error) (StepResult, error) {
 	r := StepResult{Losses: make([]float64, len(tr.t.losses)), AboveFloor: make([]float64, len(tr.t.losses))}
+	if images%tr.o.Images != 0 {
+		return r, fmt.Errorf("train: a step of %d images, computed %d at a time", images, tr.o.Images)
+	}
 	if err := tr.runBefore(); err != nil {
 		return r, err
 	}
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// Image i is always worker i mod n's, so that sums have one order.
+	// Group i is always worker i mod n's, so that sums have one order.
 	sums := make([][]float64, len(tr.contexts))
 	var wg sync.WaitGroup
 	for k, c := range tr.contexts {
@@ -106,11 +162,12 @@ func (tr *Trainer) share(ctx context.Context, c *Context, k, images int, feed fu
 	if err := c.thread.do(func() error { return tr.clear[k].Run(0, 1) }); err != nil {
 		return nil, err
 	}
-	for i := k; i < images; i += len(tr.contexts) {
+	together := tr.o.Images
+	for i := k * together; i < images; i += together * len(tr.contexts) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err := feed(i, &Feed{c, tr.t}); err != nil {
+		if err := feed(i, &Feed{c, tr.t, 0}); err != nil {
 			return nil, err
 		}
 		if err := c.Run(); err != nil {
@@ -122,8 +179,8 @@ func (tr *Trainer) share(ctx context.Context, c *Context, k, images int, feed fu
 			if err := a.Buffer.Download(a.At, v[:]); err != nil {
 				return nil, err
 			}
-			sums[2*l] += float64(v[0])
-			sums[2*l+1] += float64(v[1])
+			sums[2*l] += float64(v[0]) * float64(together)
+			sums[2*l+1] += float64(v[1]) * float64(together)
 		}
 	}
 	return sums, nil

@@ -166,7 +166,8 @@ func TestStepsAgainstTorch(t *testing.T) {
 	}
 }
 
-// steps are our losses of count steps with batch pictures each, summed over the heads.
+// steps are our losses of count steps with batch pictures each, summed over the heads. On a
+// GPU they are computed together, two batches side by side from four on.
 func steps(t *testing.T, d *compute.Device, m, student *onnx.Model, heads []string, pictures [][]float32, count, batch int) (losses []float64) {
 	t.Helper()
 	teacher, err := Compile(m, d, Options{Plain: true})
@@ -178,37 +179,54 @@ func steps(t *testing.T, d *compute.Device, m, student *onnx.Model, heads []stri
 	for _, h := range heads {
 		o.Losses = append(o.Losses, LossNode{Tensor: h, Kind: compute.LossL2, Weight: 1})
 	}
+	if d.Name() == "cuda" {
+		o.Images = batch
+		if batch >= 4 {
+			o.Images = batch / 2
+		}
+		var err error
+		if student, err = Together(student, o.Losses, o.Images); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tr, err := NewTrainer(student, d, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tr.Close()
 	input := m.Graph.Inputs[0].Name
-	for k := range count {
-		r, err := tr.Step(context.Background(), batch, torchRate, func(i int, in *Feed) error {
-			x := pictures[(k*batch+i)%len(pictures)]
-			err := teacher.ForEach(context.Background(), 1, func(c *Context, _ int) error {
-				if err := c.SetInput(input, x); err != nil {
-					return err
-				}
-				if err := c.Run(); err != nil {
-					return err
-				}
-				for l, h := range heads {
-					v, err := c.Output(h)
-					if err != nil {
-						return err
-					}
-					if err := in.SetTarget(l, v.Floats()); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			if err != nil {
+	feed := func(i int, in *Feed) error {
+		x := pictures[i%len(pictures)]
+		if err := in.SetInput(input, x); err != nil {
+			return err
+		}
+		return teacher.ForEach(context.Background(), 1, func(c *Context, _ int) error {
+			if err := c.SetInput(input, x); err != nil {
 				return err
 			}
-			return in.SetInput(input, x)
+			if err := c.Run(); err != nil {
+				return err
+			}
+			for l, h := range heads {
+				v, err := c.Output(h)
+				if err != nil {
+					return err
+				}
+				if err := in.SetTarget(l, v.Floats()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for k := range count {
+		r, err := tr.Step(context.Background(), batch, torchRate, func(i int, in *Feed) error {
+			for image := range in.Images() {
+				if err := feed(k*batch+i+image, in.Image(image)); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		if err != nil {
 			t.Fatal(err)

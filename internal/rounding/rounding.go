@@ -14,7 +14,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"time"
 
@@ -100,7 +99,7 @@ func Round(ctx context.Context, s Subject) (*Outcome, error) {
 		}
 	}
 	if s.Workers <= 0 {
-		s.Workers = runtime.GOMAXPROCS(0)
+		s.Workers = nn.DefaultWorkers(s.Device, 1)
 	}
 	if len(s.Samples) < 2 {
 		return nil, fmt.Errorf("choose the rounding of weights: %d samples; at least 2 are needed", len(s.Samples))

@@ -122,6 +122,12 @@ Convolution::Convolution(Device& device, const trtact_conv& p, const trtact_tens
             "convolution: the output does not fit the input");
     moved |= begin < 0 || room < 0 || room / p.stride[i] + 1 != out;
   }
+  if (Depthwise::serves(p, x, y)) {
+    depthwise_.emplace(p, x, y);
+    dnn_bytes_ = pass == kWeights ? depthwise_->workspace_bytes() : 0;
+    info_ = "depthwise";
+    return;
+  }
   std::vector<int> pad, stride, dilation, xs{static_cast<int>(x.dims[0]), static_cast<int>(x.dims[1])};
   std::vector<int> ys{static_cast<int>(y.dims[0]), static_cast<int>(y.dims[1])};
   std::vector<int> ws{static_cast<int>(w.dims[0]), static_cast<int>(w.dims[1])};
@@ -207,6 +213,7 @@ int Convolution::choose(Pass pass, Device& device) {
 }
 
 void Convolution::forward(Lane& lane, const float* x, const float* w, float* y, char* workspace) const {
+  if (depthwise_) return depthwise_->forward(lane, x, w, y);
   const void *from = x_->read(lane, x, workspace), *by = w_->read(lane, w, workspace);
   check_dnn(cudnn().forward(lane.dnn(), &kOne, x_desc_.get(), from, w_desc_.get(), by, conv_.get(), algorithm_,
                             workspace + copies_bytes_, dnn_bytes_, &kZero, y_desc_.get(), y_->write(y, workspace)),
@@ -215,6 +222,7 @@ void Convolution::forward(Lane& lane, const float* x, const float* w, float* y, 
 }
 
 void Convolution::data(Lane& lane, const float* dy, const float* w, float* dx, char* workspace) const {
+  if (depthwise_) return depthwise_->data(lane, dy, w, dx);
   const void *from = y_->read(lane, dy, workspace), *by = w_->read(lane, w, workspace);
   check_dnn(cudnn().data(lane.dnn(), &kOne, w_desc_.get(), by, y_desc_.get(), from, conv_.get(), algorithm_,
                          workspace + copies_bytes_, dnn_bytes_, &kZero, x_desc_.get(), x_->write(dx, workspace)),
@@ -223,6 +231,7 @@ void Convolution::data(Lane& lane, const float* dy, const float* w, float* dx, c
 }
 
 void Convolution::weights(Lane& lane, const float* x, const float* dy, float* dw, char* workspace) const {
+  if (depthwise_) return depthwise_->weights(lane, x, dy, dw, workspace);
   const void *from = x_->read(lane, x, workspace), *by = y_->read(lane, dy, workspace);
   check_dnn(cudnn().filter(lane.dnn(), &kOne, x_desc_.get(), from, y_desc_.get(), by, conv_.get(), algorithm_,
                            workspace + copies_bytes_, dnn_bytes_, &kZero, w_desc_.get(), w_->write(dw, workspace)),

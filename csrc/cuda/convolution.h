@@ -1,5 +1,6 @@
-// One pass of a convolution by cuDNN: y from x, dx from dy, or dw from x and dy. A
-// transposed convolution is the second of these, its gradients the other two.
+// One pass of a convolution, by cuDNN but for depthwise ones (depthwise.h): y from x, dx
+// from dy, or dw from x and dy. A transposed convolution is the second of these, its
+// gradients the other two.
 //
 // cuDNN pads both ends alike and knows no output that leaves a part of its input out, and
 // its tensors are all of one type. Where that does not fit, x, w and y go through copies
@@ -11,6 +12,7 @@
 // gives what it gives without. Others do when they are asked to (TRTACT_MATH_...).
 #pragma once
 
+#include "depthwise.h"
 #include "op.h"
 
 namespace trtact::cuda {
@@ -73,6 +75,7 @@ class Convolution {
   };
   int choose(Pass, Device&);
 
+  std::optional<Depthwise> depthwise_;
   size_t copies_bytes_ = 0, dnn_bytes_ = 0;
   std::optional<Operand> x_, w_, y_;
   int algorithm_ = 0;

@@ -12,11 +12,6 @@ struct Multiplied {
   TRTACT_HD double zero() const { return 1; }
   TRTACT_HD double operator()(double a, double b) const { return a * b; }
 };
-struct Added {
-  using Value = double;
-  TRTACT_HD double zero() const { return 0; }
-  TRTACT_HD double operator()(double a, double b) const { return a + b; }
-};
 struct Largest {
   using Value = float;
   TRTACT_HD float zero() const { return -INFINITY; }
@@ -51,9 +46,9 @@ struct ReduceRow {
       case TRTACT_REDUCE_MAX: v = along(row, team, Largest{}, false); break;
       case TRTACT_REDUCE_MIN: v = along(row, team, Least{}, false); break;
       case TRTACT_REDUCE_PROD: v = static_cast<float>(along(row, team, Multiplied{}, false)); break;
-      case TRTACT_REDUCE_L2: v = static_cast<float>(sqrt(along(row, team, Added{}, true))); break;
+      case TRTACT_REDUCE_L2: v = static_cast<float>(sqrt(along(row, team, Add{}, true))); break;
       default: {
-        const double sum = along(row, team, Added{}, false);
+        const double sum = along(row, team, Add{}, false);
         v = static_cast<float>(kind == TRTACT_REDUCE_MEAN ? sum / shape.length : sum);
       }
     }

@@ -17,6 +17,11 @@ struct AddTwo {
   TRTACT_HD Two zero() const { return {0, 0}; }
   TRTACT_HD Two operator()(Two x, Two y) const { return {x.a + y.a, x.b + y.b}; }
 };
+struct Add {
+  using Value = double;
+  TRTACT_HD double zero() const { return 0; }
+  TRTACT_HD double operator()(double a, double b) const { return a + b; }
+};
 // Bit patterns of magnitudes: without their sign they are in the order of the values,
 // and a NaN is above infinity.
 struct MaxBits {

@@ -90,6 +90,8 @@ func convCases() []gradientCase {
 		{"depthwise stride 2, odd channels", 1, 21, 21, 21, 3, 2, 1, 1, 0, []int{9, 8}, false},
 		{"depthwise 5x5 stride 2", 2, 37, 37, 37, 5, 2, 1, 2, 0, []int{9, 11}, false},
 		{"depthwise dilated", 1, 19, 19, 19, 3, 1, 2, 2, 0, []int{9, 8}, false},
+		{"depthwise 7x7", 1, 11, 11, 11, 7, 1, 1, 3, 0, []int{9, 8}, false},
+		{"depthwise over many pieces", 2, 3, 3, 3, 3, 1, 1, 1, 0, []int{90, 100}, false},
 		{"one dimension", 2, 5, 7, 1, 3, 1, 1, 1, 0, []int{11}, false},
 		{"three dimensions", 1, 4, 6, 1, 3, 2, 1, 1, 0, []int{5, 6, 5}, false},
 		{"transposed 2x2 stride 2", 2, 20, 17, 1, 2, 2, 1, 0, 0, []int{5, 6}, true},

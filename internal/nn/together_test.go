@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"trtact/internal/compute"
+	"trtact/internal/detect"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/shape"
+	"trtact/internal/onnx/simplify"
+	"trtact/internal/testenv"
 )
 
 // TestImagesTogether: two images computed together have the losses and gradients that
@@ -171,5 +175,37 @@ func TestTogetherRefuses(t *testing.T) {
 		return in.SetTensor("x", onnx.NewTensor([]int{2, 3, 4, 4}, make([]float32, 96)))
 	}); err == nil {
 		t.Error("two images where one belongs: not refused")
+	}
+}
+
+// TestDetectorsTogether: every real detector's student can be had for several images, so
+// that none falls back to one by one unseen.
+func TestDetectorsTogether(t *testing.T) {
+	files, _ := filepath.Glob(filepath.Join(testenv.Data(t, "models"), "*.onnx"))
+	for _, path := range files {
+		m, err := onnx.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := simplify.Run(m); err != nil {
+			t.Fatal(err)
+		}
+		side := 0
+		if m.Graph.Inputs[0].Dims[2] == onnx.Dynamic {
+			side = 640
+		}
+		if err := shape.Resize(m, side, side, 1); err != nil {
+			t.Fatal(err)
+		}
+		var losses []LossNode
+		for _, h := range detect.HeadNodes(m.Graph) {
+			losses = append(losses, LossNode{Tensor: h, Kind: compute.LossL1, Weight: 1})
+		}
+		if len(losses) == 0 {
+			t.Errorf("%s: no heads", filepath.Base(path))
+		}
+		if _, err := Together(studentOf(t, m), losses, 4); err != nil {
+			t.Errorf("%s: %v", filepath.Base(path), err)
+		}
 	}
 }

@@ -18,6 +18,7 @@ type builder struct {
 	g    *onnx.Graph
 	size int
 	next int
+	nas  bool // distanceBoxes of 17 bins are YOLO-NAS's, without PP-YOLOE's attention
 }
 
 func newBuilder(size int) *builder {
@@ -176,13 +177,16 @@ func (b *builder) yolox(decoded bool) string {
 	return b.concat(2, xy, wh, b.slice(rows, 4, 85))
 }
 
-// distanceBoxes is the decoding of YOLOv8 (16 bins), PP-YOLOE (17) and YOLO26 (1):
+// distanceBoxes is the decoding of YOLOv8 (16 bins), PP-YOLOE and YOLO-NAS (17) and YOLO26 (1):
 // softmax bins, their expectation by a convolution with 0, 1, ..., corners around the cells.
 func (b *builder) distanceBoxes(bins int, centre bool) (boxes, scores string) {
 	n := b.cells(8, 16, 32)
 	var dist, cls []string
 	for _, stride := range []int{8, 16, 32} {
 		f, cells := b.feature(stride), int64(b.cells(stride))
+		if bins == 17 && !b.nas {
+			f = b.op("Mul", nil, f, b.op("Sigmoid", nil, b.conv(b.op("GlobalAveragePool", nil, f), 8, 8)))
+		}
 		dist = append(dist, b.reshape(b.conv(f, 8, 4*bins), 1, int64(4*bins), cells))
 		cls = append(cls, b.reshape(b.conv(f, 8, 80), 1, 80, cells))
 	}
@@ -342,6 +346,11 @@ func TestRecognizePublishedForms(t *testing.T) {
 			boxes, scores := b.distanceBoxes(17, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
 		}, "ppyoloe", Corners, 80, 6},
+		{"yolo-nas", "", func(b *builder) []string {
+			b.nas = true
+			boxes, scores := b.distanceBoxes(17, false)
+			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Transpose", perm(0, 2, 1), scores)}
+		}, "yolov8", Corners, 80, 6},
 		{"ppyoloe with scale_factor", "", func(b *builder) []string {
 			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "scale_factor", Type: onnx.Float, Dims: []int{1, 2}})
 			boxes, scores := b.distanceBoxes(17, false)
@@ -635,6 +644,12 @@ func TestRecognizeNormalisationInGraph(t *testing.T) {
 			return b.op("Div", nil, centred, b.constant([]int{1, 3, 1, 1}, func(int) float32 { return 57 }))
 		}, 1},
 		"nothing": {func(b *builder) string { return b.op("Relu", nil, "images") }, 255},
+		"channels turned round by Gather": {func(b *builder) string {
+			return b.op("Div", nil, b.op("Gather", axis(1), "images", b.ints(2, 1, 0)), b.scalar(255))
+		}, 1},
+		"channels turned round by Slice": {func(b *builder) string {
+			return b.op("Slice", nil, "images", b.ints(-1), b.ints(-9), b.ints(1), b.ints(-1))
+		}, 255},
 	} {
 		b := newBuilder(128)
 		image := c.head(b)
@@ -642,6 +657,9 @@ func TestRecognizeNormalisationInGraph(t *testing.T) {
 		s, err := Recognize(b.model(t, conv), "none")
 		if err != nil || s.Pixels.Std[0] != c.std || s.Pixels.Mean[0] != 0 {
 			t.Errorf("%s: %+v, %v: want a deviation of %g", name, s.Pixels, err, c.std)
+		}
+		if turned := strings.Contains(name, "turned"); err == nil && (s.Pixels.Order == "bgr") != turned {
+			t.Errorf("%s: pixels in the order %s", name, s.Pixels.Order)
 		}
 	}
 }

@@ -207,15 +207,24 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 
 // cornerFamily tells apart the families that give corners and scores, which differ in how
 // pixels are prepared. PP-YOLOE reads a side off 17 bins; YOLOv8 and what came after it off
-// 16, or it is one value (YOLO26). The others are so before a suppression.
+// 16, or it is one value (YOLO26). YOLO-NAS has 17, too, but is fed as YOLOv8 is: it lacks
+// PP-YOLOE's attention, which begins with the mean over the plane. The others are so before
+// a suppression.
 func (s *subject) cornerFamily(per int) string {
 	if s.want != "auto" {
 		return s.want
 	}
+	bins, attention := false, false
 	for _, n := range s.g.Nodes {
-		if n.Op == "Softmax" && slices.Contains(s.dims(n.Output(0)), 17) {
-			return "ppyoloe"
+		switch n.Op {
+		case "Softmax":
+			bins = bins || slices.Contains(s.dims(n.Output(0)), 17)
+		case "GlobalAveragePool", "ReduceMean":
+			attention = true
 		}
+	}
+	if bins && attention {
+		return "ppyoloe"
 	}
 	switch {
 	case per == 3:

@@ -185,6 +185,8 @@ func (s *subject) normalised(input string, f PixelFormat) PixelFormat {
 		}
 		switch {
 		case n.Op == "Cast" || n.Op == "Identity":
+		case s.reverses(n):
+			f.Order = map[string]string{"rgb": "bgr", "bgr": "rgb"}[f.Order]
 		case n.Op == "Div" && len(constant) > 0 && n.Input(0) == tensor:
 			scaled, unit = true, unit || !shifted && largest < 2
 		case n.Op == "Mul" && len(constant) > 0:
@@ -206,6 +208,25 @@ func (s *subject) normalised(input string, f PixelFormat) PixelFormat {
 		}
 	}
 	return f
+}
+
+// reverses reports whether a node turns the order of the channels round.
+func (s *subject) reverses(n *onnx.Node) bool {
+	ints := func(i int) []int64 {
+		t := s.g.Init[n.Input(i)]
+		if t == nil {
+			return nil
+		}
+		list, _ := t.Ints()
+		return list
+	}
+	switch n.Op {
+	case "Gather":
+		return n.Int("axis", 0) == 1 && slices.Equal(ints(1), []int64{2, 1, 0})
+	case "Slice":
+		return slices.Equal(ints(3), []int64{1}) && slices.Equal(ints(4), []int64{-1})
+	}
+	return false
 }
 
 // used is the outputs that a head reads, in the order of the graph.

@@ -71,6 +71,9 @@ func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) 
 	if err := resize(m, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if err := floatInput(m); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	if cut, found := detect.CutNMS(m); found {
 		if err := m.Graph.Extract(cut); err != nil {
 			return nil, fmt.Errorf("%s: cut the graph before its suppression: %w", path, err)
@@ -141,6 +144,21 @@ func imageInput(g *onnx.Graph) *onnx.Value {
 	return nil
 }
 
+// floatInput has a picture input of bytes, which the graph normalises itself, take the same
+// numbers as float32: TensorRT knows inputs of bytes since 8.6 only, and all that computes
+// here starts from float32.
+func floatInput(m *onnx.Model) error {
+	image := imageInput(m.Graph)
+	if image == nil || image.Type != onnx.Uint8 {
+		return nil
+	}
+	image.Type = onnx.Float
+	if err := shape.Infer(m, nil); err != nil {
+		return fmt.Errorf("input %q is of bytes, and the graph does not take float32 in their place: %w", image.Name, err)
+	}
+	return nil
+}
+
 // Notes say what was settled in loading that a user may not expect.
 func (d *Detector) Notes(o LoadOptions) (list []string) {
 	name := filepath.Base(d.Path)
@@ -152,6 +170,9 @@ func (d *Detector) Notes(o LoadOptions) (list []string) {
 		if was.Dims[0] > 1 && was.Dims[0] != is.Dims[0] {
 			list = append(list, fmt.Sprintf("%s takes %d pictures at once; from here on it takes %d", name, was.Dims[0], is.Dims[0]))
 		}
+	}
+	if was != nil && is != nil && was.Type != is.Type {
+		list = append(list, fmt.Sprintf("%s takes pictures as %v; from here on it takes the same numbers, 0 to 255, as %v", name, was.Type, is.Type))
 	}
 	if len(d.CutAt) > 0 {
 		var ends []string

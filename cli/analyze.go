@@ -53,6 +53,7 @@ trtact analyze yolov8n.onnx --data pictures/ --plan yolov8n.plan.json`,
 			&urfave.IntFlag{Name: "worst", Category: flagsAccuracy, Value: 5, Usage: "measure mAP with each of the `K` most sensitive layers"},
 			shapeFlag(),
 			familyFlag(),
+			pixelsFlag(),
 		}, analysisCalibrationFlags()...),
 		Action: s.analyze,
 	}

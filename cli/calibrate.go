@@ -60,6 +60,7 @@ trtact calibrate yolov8n.onnx --data pictures/ --exclude '^/model.22/'`,
 			&urfave.StringFlag{Name: "cache", Usage: "`FILE` for the scales as a TensorRT calibration cache, for implicit INT8 of the model as it is (TensorRT 8 and 10; turns --equalise off)"},
 			shapeFlag(),
 			familyFlag(),
+			pixelsFlag(),
 		}, calibrationFlags()...),
 		Action: s.calibrate,
 	}
@@ -108,12 +109,9 @@ func (s *session) calibrate(c *urfave.Context) error {
 		}
 		o.Equalise = job.EqualiseOff // the cache is for the model as it is
 	}
-	d, err := job.LoadDetector(model, load)
+	d, err := s.load(model, load)
 	if err != nil {
 		return err
-	}
-	for _, note := range d.Notes(load) {
-		s.log.Info(note)
 	}
 	data, warnings, err := job.OpenSamples(c.String("data"), c.String("images"), d)
 	if err != nil {

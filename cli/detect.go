@@ -63,6 +63,7 @@ trtact detect yolov8n.onnx street.jpg --json | jq '.pictures[0].detections[0]'`,
 			&urfave.Float64Flag{Name: "iou", Value: 0.45, Usage: "of boxes of a class that overlap by more than `IOU` show the best"},
 			shapeFlag(),
 			familyFlag(),
+			pixelsFlag(),
 			likeFlag(),
 			trustFlag(),
 		},
@@ -108,7 +109,7 @@ func (s *session) detect(c *urfave.Context) error {
 	}
 	for k, path := range models {
 		if detectors[k] == nil {
-			if detectors[k], err = job.LoadDetector(path, o); err != nil {
+			if detectors[k], err = s.load(path, o); err != nil {
 				return err
 			}
 		}

@@ -52,6 +52,7 @@ trtact eval mine.onnx --data voc2012/ --save detections.json`,
 			&urfave.IntFlag{Name: "limit", Usage: "take the first `N` pictures only"},
 			shapeFlag(),
 			familyFlag(),
+			pixelsFlag(),
 			likeFlag(),
 			trustFlag(),
 			&urfave.IntFlag{Name: "top-k", Value: detect.DefaultOptions().TopK, Usage: "`N` best predictions of a picture go into suppression"},
@@ -102,7 +103,7 @@ func (s *session) eval(c *urfave.Context) error {
 		return err
 	}
 	if d == nil {
-		if d, err = job.LoadDetector(model, o); err != nil {
+		if d, err = s.load(model, o); err != nil {
 			return err
 		}
 	}

@@ -48,6 +48,7 @@ type onnxContent struct {
 type detectorContent struct {
 	Family  string `json:"family,omitempty"`  // "" when it was not recognised
 	Problem string `json:"problem,omitempty"` // why not
+	Pixels  string `json:"pixels,omitempty"`  // what the picture's become, as --pixels takes it
 	Classes int    `json:"classes,omitempty"`
 	Height  int    `json:"height,omitempty"` // of the input it was recognised at, in pixels
 	Width   int    `json:"width,omitempty"`
@@ -133,7 +134,7 @@ func inspectFile(path string) (*inspectResult, error) {
 		r.ONNX.Heads = detect.HeadNodes(m.Graph)
 		return r, nil
 	}
-	r.ONNX.Detector = detectorContent{Family: d.Spec.Family, Classes: d.Spec.Head.Classes, Height: d.Spec.Height, Width: d.Spec.Width, CutAt: d.CutAt,
+	r.ONNX.Detector = detectorContent{Family: d.Spec.Family, Pixels: d.Spec.Pixels.String(), Classes: d.Spec.Head.Classes, Height: d.Spec.Height, Width: d.Spec.Width, CutAt: d.CutAt,
 		Task: detect.MetadataTask(d.Source.Metadata)}
 	r.ONNX.Heads = d.Heads
 	return r, nil
@@ -210,6 +211,9 @@ func (s *session) writeModel(r *inspectResult, layers bool) error {
 		facts.Add(first(i, "outputs"), portText(p))
 	}
 	facts.Add("family", familyText(m.Detector))
+	if m.Detector.Pixels != "" {
+		facts.Add("pixels", m.Detector.Pixels)
+	}
 	for i, tensor := range m.Detector.CutAt {
 		facts.Add(first(i, "suppression"), "cut off at "+report.OneLine(tensor))
 	}

@@ -13,6 +13,7 @@ import (
 
 	"trtact/cuda"
 	"trtact/internal/compute"
+	"trtact/internal/detect"
 	"trtact/internal/fault"
 	"trtact/internal/gpu"
 	"trtact/internal/job"
@@ -204,9 +205,30 @@ func familyFlag() urfave.Flag {
 	return &urfave.StringFlag{Name: "family", Value: "auto", Usage: "`NAME` of the detector family"}
 }
 
-// loadOptions reads --shape, --family and, where the command has it, --batch.
+func pixelsFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "pixels", Usage: "`LIST` of what pixels become, such as rgb,0..1, where the model was not trained as its family is: " + detect.PixelHelp}
+}
+
+// load reads a detector and says what was settled in doing so.
+func (s *session) load(path string, o job.LoadOptions) (*job.Detector, error) {
+	d, err := job.LoadDetector(path, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range d.Notes(o) {
+		s.log.Info(note)
+	}
+	return d, nil
+}
+
+// loadOptions reads --shape, --family, --pixels and, where the command has it, --batch.
 func loadOptions(c *urfave.Context) (job.LoadOptions, error) {
-	o := job.LoadOptions{Family: c.String("family"), Batch: 1, Like: c.String("like")}
+	o := job.LoadOptions{Family: c.String("family"), Pixels: c.String("pixels"), Batch: 1, Like: c.String("like")}
+	if o.Pixels != "" {
+		if err := new(detect.PixelFormat).Change(o.Pixels); err != nil {
+			return o, usage(c.Command.Name, "--pixels: %v", err)
+		}
+	}
 	if o.Like != "" {
 		if err := needFile("model", o.Like); err != nil {
 			return o, err

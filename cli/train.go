@@ -215,6 +215,9 @@ func fillFrom(c *urfave.Context, o, base *job.BuildOptions) {
 	if !c.IsSet("family") {
 		o.Load.Family = base.Load.Family
 	}
+	if !c.IsSet("pixels") {
+		o.Load.Pixels = base.Load.Pixels
+	}
 	if !c.IsSet("onnx-weights") {
 		o.Weights = base.Weights
 	}

@@ -25,7 +25,7 @@ func choices(flag string) []string {
 	case "log-format":
 		return []string{"text", "json"}
 	case "family":
-		return []string{"auto", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet", "nanodet", "fastestdet", "yolofastest", "none"}
+		return []string{"auto", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet", "nanodet", "rtmdet", "fastestdet", "yolofastest", "none"}
 	case "backend":
 		return []string{"auto", "tensorrt", "rtx"}
 	case "format":

@@ -24,8 +24,8 @@ func suppresses(op string) bool {
 // CutNMS names the tensors to make the outputs of a model that ends in
 // non-maximum suppression (ONNX's own or a plugin of TensorRT or Paddle) or in
 // a selection of the best boxes (TopK, as in end-to-end heads): the tensor of
-// predictions where all outputs come from a single one, else the boxes and
-// scores that go into the suppression. found is false when the model has no
+// predictions where all outputs come from a single one, else boxes and scores:
+// those from which the best are chosen, or which go into the suppression. found is false when the model has no
 // such end. Shapes must have been inferred; the caller extracts the graph up
 // to these tensors and then calls Recognize.
 func CutNMS(m *onnx.Model) (tensors []string, found bool) {
@@ -46,8 +46,20 @@ func CutNMS(m *onnx.Model) (tensors []string, found bool) {
 	if first == nil {
 		return nil, false
 	}
-	if one := w.source(w.ix.Order[first]); one != "" {
-		return []string{one}, true
+	end := w.ix.Order[first]
+	if one := w.source(func(front []string) bool { return len(front) == 1 && w.rows(front[0], end) && w.columns(front[0]) > 4 }); one != nil {
+		return one, true
+	}
+	if first != nms { // a choice of the best comes before the suppression
+		two := w.source(func(front []string) bool {
+			return len(front) == 2 && w.rows(front[0], end) && w.rows(front[1], end) && (w.columns(front[0]) == 4) != (w.columns(front[1]) == 4)
+		})
+		if two != nil && w.columns(two[0]) != 4 {
+			two[0], two[1] = two[1], two[0]
+		}
+		if two != nil {
+			return two, true
+		}
 	}
 	if nms == nil || w.constant[nms.Input(0)] || w.constant[nms.Input(1)] || nms.Input(1) == "" {
 		return nil, false
@@ -74,12 +86,21 @@ func (w *walker) afterHeads(n *onnx.Node) bool {
 	return true
 }
 
-// source is the tensor of predictions (batch, rows and columns, at least five
-// of them), made before the node at place end, from which all outputs of the
-// graph come; "" when there is none behind the trained layers. The latest-made
-// tensor of a front is replaced by what it is made from, so the front is a cut
-// of the graph at every step.
-func (w *walker) source(end int) string {
+// rows reports whether a tensor is made before the node at place end and has rows and
+// columns of a batch; columns is the smaller of the two numbers.
+func (w *walker) rows(name string, end int) bool {
+	return w.order(name) < end && len(w.dims(name)) == 3
+}
+
+func (w *walker) columns(name string) int {
+	d := w.dims(name)
+	return min(d[1], d[2])
+}
+
+// source is the latest cut of the graph, behind the trained layers, for which found is
+// true; nil when there is none. The latest-made tensor of a front is replaced by what it
+// is made from, so the front is a cut of the graph at every step.
+func (w *walker) source(found func(front []string) bool) []string {
 	var front []string
 	add := func(name string) {
 		if !w.constant[name] && !slices.Contains(front, name) {
@@ -96,21 +117,20 @@ func (w *walker) source(end int) string {
 				latest = i
 			}
 		}
-		name := front[latest]
-		d := w.dims(name)
-		if len(front) == 1 && w.order(name) < end && len(d) == 3 && min(d[1], d[2]) > 4 {
-			return name
+		if found(front) {
+			return front
 		}
+		name := front[latest]
 		n := w.ix.Producer[name]
 		if n == nil || w.trainable(n) {
-			return ""
+			return nil
 		}
 		front = slices.Delete(front, latest, latest+1)
 		for _, in := range w.variable(n) {
 			add(in)
 		}
 	}
-	return ""
+	return nil
 }
 
 func (w *walker) order(tensor string) int {

@@ -19,6 +19,7 @@ type builder struct {
 	size int
 	next int
 	nas  bool // distanceBoxes of 17 bins are YOLO-NAS's, without PP-YOLOE's attention
+	rtm  bool // distanceBoxes have RTMDet's attention and depthwise windows
 }
 
 func newBuilder(size int) *builder {
@@ -184,7 +185,10 @@ func (b *builder) distanceBoxes(bins int, centre bool) (boxes, scores string) {
 	var dist, cls []string
 	for _, stride := range []int{8, 16, 32} {
 		f, cells := b.feature(stride), int64(b.cells(stride))
-		if bins == 17 && !b.nas {
+		if b.rtm {
+			f = b.op("Conv", map[string]onnx.Attr{"group": int64(8), "kernel_shape": []int64{5, 5}, "pads": []int64{2, 2, 2, 2}}, f, b.constant([]int{8, 1, 5, 5}, weight))
+		}
+		if bins == 17 && !b.nas || b.rtm {
 			f = b.op("Mul", nil, f, b.op("Sigmoid", nil, b.conv(b.op("GlobalAveragePool", nil, f), 8, 8)))
 		}
 		dist = append(dist, b.reshape(b.conv(f, 8, 4*bins), 1, int64(4*bins), cells))
@@ -307,6 +311,15 @@ func TestRecognizePublishedForms(t *testing.T) {
 			}
 			return outs
 		}, "yolov8", Distances, 80, 6},
+		{"nanodet, three levels", "", func(b *builder) []string {
+			var outs []string
+			for _, stride := range []int{8, 16, 32} {
+				f, cells := b.feature(stride), int64(b.cells(stride))
+				outs = append(outs, b.op("Transpose", perm(0, 2, 1), b.reshape(b.op("Sigmoid", nil, b.conv(f, 8, 80)), 1, 80, cells)),
+					b.op("Transpose", perm(0, 2, 1), b.reshape(b.conv(f, 8, 32), 1, 32, cells)))
+			}
+			return outs
+		}, "nanodet", Distances, 80, 6},
 		{"yolov6 plain distances, two maps a stride", "", func(b *builder) []string {
 			var outs []string
 			for _, stride := range []int{8, 16, 32} {
@@ -346,6 +359,11 @@ func TestRecognizePublishedForms(t *testing.T) {
 			boxes, scores := b.distanceBoxes(17, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))}
 		}, "ppyoloe", Corners, 80, 6},
+		{"rtmdet", "", func(b *builder) []string {
+			b.rtm = true
+			boxes, scores := b.distanceBoxes(1, false)
+			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Transpose", perm(0, 2, 1), scores)}
+		}, "rtmdet", Corners, 80, 6},
 		{"yolo-nas", "", func(b *builder) []string {
 			b.nas = true
 			boxes, scores := b.distanceBoxes(17, false)
@@ -445,6 +463,14 @@ func TestCutNMS(t *testing.T) {
 			boxes = b.op("Transpose", perm(0, 2, 1), boxes)
 			return nms(b, boxes, scores), []string{boxes, scores}
 		}, "ppyoloe"},
+		{"rtmdet, the best before the suppression", func(b *builder) ([]string, []string) {
+			b.rtm = true
+			boxes, scores := b.distanceBoxes(1, false)
+			boxes, scores = b.op("Transpose", perm(0, 2, 1), boxes), b.op("Transpose", perm(0, 2, 1), scores)
+			best := b.op("ReduceMax", map[string]onnx.Attr{"axes": []int64{2}, "keepdims": int64(0)}, scores)
+			picked := b.reshape(b.ops("TopK", 2, nil, best, b.ints(20))[1], 20)
+			return nms(b, b.op("Gather", axis(1), boxes, picked), b.op("Transpose", perm(0, 2, 1), b.op("Gather", axis(1), scores, picked))), []string{boxes, scores}
+		}, "rtmdet"},
 		{"yolov10, best of all", func(b *builder) ([]string, []string) {
 			boxes, scores := b.distanceBoxes(16, false)
 			rows := b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))
@@ -591,6 +617,10 @@ func TestRecognizeRefuses(t *testing.T) {
 		{"anchors asked for as yolov8", "yolov8", func(b *builder) []string { return []string{b.decodedRows(true, 80)} },
 			fault.CodeBadInput, []string{"three predictions a cell"}},
 		{"no such family", "yolov99", func(b *builder) []string { return []string{b.decodedRows(true, 80)} }, fault.CodeUsage, []string{"yolov99", "picodet"}},
+		{"a softmax of SSD's", "auto", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(16, false)
+			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Softmax", axis(2), b.op("Transpose", perm(0, 2, 1), scores))}
+		}, fault.CodeBadInput, []string{"--family"}},
 		{"a second input", "auto", func(b *builder) []string {
 			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "prompt", Type: onnx.Float, Dims: []int{1, 7}})
 			return []string{b.decodedRows(true, 80)}

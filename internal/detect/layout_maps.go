@@ -219,6 +219,9 @@ func matchDistanceMaps(s *subject) (Head, string, error) {
 	if len(h.Levels) < 2 {
 		return Head{}, "", fmt.Errorf("a single map")
 	}
+	if family == "picodet" && len(h.Levels) == 3 { // PicoDet has a fourth
+		family = "nanodet"
+	}
 	if family == "yolov8" && h.Bins != 16 { // YOLOv6 has no bins or 17
 		family = "yolov6"
 	}

@@ -208,23 +208,28 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 // cornerFamily tells apart the families that give corners and scores, which differ in how
 // pixels are prepared. PP-YOLOE reads a side off 17 bins; YOLOv8 and what came after it off
 // 16, or it is one value (YOLO26). YOLO-NAS has 17, too, but is fed as YOLOv8 is: it lacks
-// PP-YOLOE's attention, which begins with the mean over the plane. The others are so before
-// a suppression.
+// PP-YOLOE's attention, which begins with the mean over the plane. RTMDet has attention and
+// no bins, and depthwise windows of 5x5. The others are so before a suppression.
 func (s *subject) cornerFamily(per int) string {
 	if s.want != "auto" {
 		return s.want
 	}
-	bins, attention := false, false
+	bins, attention, depthwise := false, false, false
 	for _, n := range s.g.Nodes {
 		switch n.Op {
+		case "Conv":
+			depthwise = depthwise || n.Int("group", 1) > 1 && slices.Equal(n.IntList("kernel_shape"), []int64{5, 5})
 		case "Softmax":
 			bins = bins || slices.Contains(s.dims(n.Output(0)), 17)
 		case "GlobalAveragePool", "ReduceMean":
 			attention = true
 		}
 	}
-	if bins && attention {
+	switch {
+	case bins && attention:
 		return "ppyoloe"
+	case attention && depthwise && per == 1:
+		return "rtmdet"
 	}
 	switch {
 	case per == 3:
@@ -243,13 +248,22 @@ func sized(box []part) bool {
 	})
 }
 
-// focus says whether the image is first taken apart into four, as YOLOX does.
+// focus says whether the image, normalised or not, is first taken apart into four, as
+// YOLOX does.
 func (s *subject) focus() bool {
 	for _, in := range s.g.Inputs {
-		for _, n := range s.ix.Consumers[in.Name] {
-			if n.Op == "Slice" || n.Op == "SpaceToDepth" {
-				return true
+		tensor := in.Name
+		for range 8 {
+			next := s.ix.Consumers[tensor]
+			for _, n := range next {
+				if n.Op == "Slice" && !s.reverses(n) || n.Op == "SpaceToDepth" {
+					return true
+				}
 			}
+			if len(next) != 1 || s.trainable(next[0]) {
+				break
+			}
+			tensor = next[0].Output(0)
 		}
 	}
 	return false
@@ -325,6 +339,9 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 	boxes := s.parts(box.Name, boxAxis)
 	if !anyPart(boxes, func(p part) bool { return p.decoded() || p.first != "" }) {
 		return Head{}, "", fmt.Errorf("boxes %q are not decoded in the graph", box.Name)
+	}
+	if anyPart(s.parts(score.Name, classAxis), func(p part) bool { return p.has("Softmax") }) {
+		return Head{}, "", fmt.Errorf("the scores %q are a softmax with a background, of SSD's kind", score.Name)
 	}
 	h := Head{Coding: Corners, Classes: score.Dims[classAxis],
 		ClassLogits: !anyPart(s.parts(score.Name, classAxis), probability)}

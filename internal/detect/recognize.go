@@ -37,7 +37,7 @@ func layouts() []layout {
 		{"objectness, box and softmax classes in one map", []string{"fastestdet"}, matchFastestDet},
 		{"one map per stride with three anchors and softmax classes", []string{"yolofastest"}, matchYoloFastest},
 		{"rows of classes and distance bins", []string{"nanodet"}, matchNanoDet},
-		{"boxes beside class scores", []string{"ppyoloe", "picodet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox"}, matchBoxesScores},
+		{"boxes beside class scores", []string{"ppyoloe", "picodet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "rtmdet"}, matchBoxesScores},
 		{"rows of box, objectness and classes", []string{"yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe"}, matchRows},
 		{"one map per stride with three anchors", []string{"yolov5", "yolov7"}, matchAnchorMaps},
 		{"class and distance maps per stride", []string{"picodet", "nanodet", "yolov6", "yolov8", "ppyoloe"}, matchDistanceMaps},
@@ -244,11 +244,16 @@ func (s *subject) used(h Head) []Output {
 }
 
 func (s *subject) describe() string {
+	const most = 4
 	var b []string
-	for _, o := range s.outputs {
+	for _, o := range s.outputs[:min(most, len(s.outputs))] {
 		b = append(b, fmt.Sprintf("%q %v", o.Name, o.Dims))
 	}
-	return strings.Join(b, ", ")
+	text := strings.Join(b, ", ")
+	if more := len(s.outputs) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 func quotedList(names []string) string {

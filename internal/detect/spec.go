@@ -127,7 +127,7 @@ type Detection struct {
 // Families are the names that --family takes, "auto" first.
 func Families() []string {
 	return []string{"auto", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet",
-		"nanodet", "fastestdet", "yolofastest", "none"}
+		"nanodet", "rtmdet", "fastestdet", "yolofastest", "none"}
 }
 
 // pixelFormat is what a family's own evaluation feeds its networks with.
@@ -150,6 +150,9 @@ func pixelFormat(family string) PixelFormat {
 		f.Mean, f.Std = [3]float32{123.675, 116.28, 103.53}, [3]float32{58.395, 57.12, 57.375}
 	case "nanodet":
 		f.Resize, f.Order = Stretch, "bgr"
+		f.Mean, f.Std = [3]float32{103.53, 116.28, 123.675}, [3]float32{57.375, 57.12, 58.395}
+	case "rtmdet":
+		f.Resize, f.Order = LetterboxTopLeft, "bgr"
 		f.Mean, f.Std = [3]float32{103.53, 116.28, 123.675}, [3]float32{57.375, 57.12, 58.395}
 	case "fastestdet", "yolofastest":
 		f.Resize, f.Order = Stretch, "bgr"

@@ -85,6 +85,9 @@ func (m *Machine) CalibrateOn(ctx context.Context, d *Detector, samples Samples,
 		return nil, fault.BadInput(fmt.Errorf("no images to calibrate %s with", d.Path))
 	}
 	o.warnOfPatterns(d)
+	if err := m.warnOfDetections(ctx, d, samples); err != nil {
+		return nil, err
+	}
 	if o.Method == "" {
 		o.Method = AutoMethod
 	}

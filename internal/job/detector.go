@@ -25,6 +25,7 @@ type LoadOptions struct {
 	Height, Width int    // 0: as the model declares
 	Batch         int    // 0: 1
 	Family        string // "" or "auto": recognised from the graph
+	Pixels        string // changes to the family's pixels (detect.PixelFormat.Change); "": none
 	// Like is the ONNX file that an engine was built from, for engines whose
 	// sidecar does not say how pictures are prepared and boxes read.
 	Like string
@@ -67,6 +68,9 @@ func LoadDetector(path string, o LoadOptions) (*Detector, error) {
 func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) {
 	d := &Detector{Path: path, Source: source, Model: source.Clone()}
 	m := d.Model
+	if op := foreignInteger(m.Graph); op != "" {
+		return nil, fault.BadInput(fmt.Errorf("%s is quantised already, with %s, which TensorRT does not take: give the float model", path, op))
+	}
 	d.Quantized = slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return n.Op == "QuantizeLinear" })
 	if err := resize(m, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -89,11 +93,7 @@ func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) 
 	if err := shape.Infer(m, nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	family := o.Family
-	if family == "" {
-		family = "auto"
-	}
-	spec, err := detect.Recognize(m, family)
+	spec, err := recognize(m, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -144,6 +144,52 @@ func imageInput(g *onnx.Graph) *onnx.Value {
 	return nil
 }
 
+// foreignInteger is an operator of whole numbers in the graph, other than the pairs of Q
+// and DQ that TensorRT reads; "" where there is none.
+func foreignInteger(g *onnx.Graph) string {
+	for _, n := range g.Nodes {
+		switch n.Op {
+		case "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear":
+			return n.Op
+		}
+	}
+	return ""
+}
+
+// Where what a user said of a detector is kept in what is made of it.
+const (
+	familyKey = "trtact.family"
+	pixelsKey = "trtact.pixels"
+)
+
+// recognize finds out how the model detects, by what the options say or, where they say
+// nothing, by what was said when it was made. What the options say goes into the metadata.
+func recognize(m *onnx.Model, o LoadOptions) (*detect.Spec, error) {
+	family, pixels := o.Family, o.Pixels
+	if family == "" || family == "auto" {
+		family = cmp.Or(m.Metadata[familyKey], "auto")
+	}
+	pixels = cmp.Or(pixels, m.Metadata[pixelsKey])
+	spec, err := detect.Recognize(m, family)
+	if err != nil {
+		return nil, err
+	}
+	for key, said := range map[string]string{familyKey: family, pixelsKey: pixels} {
+		if said != "" && said != "auto" {
+			if m.Metadata == nil {
+				m.Metadata = map[string]string{}
+			}
+			m.Metadata[key] = said
+		}
+	}
+	if pixels != "" {
+		if err := spec.Pixels.Change(pixels); err != nil {
+			return nil, fault.Usage(err)
+		}
+	}
+	return spec, nil
+}
+
 // floatInput has a picture input of bytes, which the graph normalises itself, take the same
 // numbers as float32: TensorRT knows inputs of bytes since 8.6 only, and all that computes
 // here starts from float32.
@@ -180,6 +226,9 @@ func (d *Detector) Notes(o LoadOptions) (list []string) {
 			ends = append(ends, fmt.Sprintf("%s %v", tensor, d.Model.Graph.Info[tensor].Dims))
 		}
 		list = append(list, fmt.Sprintf("%s suppresses or chooses its boxes itself; what is made of it ends before that, at %s", name, strings.Join(ends, " and ")))
+	}
+	if h := d.Spec.Head; h.Coding == detect.Anchors {
+		list = append(list, fmt.Sprintf("%s gives boxes that are not decoded and does not hold their anchors: those of %s on COCO are taken, and boxes of a model with others are wrong here", name, d.Spec.Family))
 	}
 	if task := detect.MetadataTask(d.Source.Metadata); task != "" && d.Spec.Family != detect.None {
 		list = append(list, fmt.Sprintf("%s says that its task is %q: its boxes are decoded and measured, what else it gives is quantised unmeasured", name, task))

@@ -134,7 +134,7 @@ func storedSpec(text json.RawMessage) (*detect.Spec, error) {
 
 // likeSpec is the Spec of the ONNX file o.Like at the size that the engine has.
 func likeSpec(o LoadOptions, inputs []trt.Tensor) (*detect.Spec, error) {
-	size := LoadOptions{Family: o.Family}
+	size := LoadOptions{Family: o.Family, Pixels: o.Pixels}
 	for _, in := range inputs {
 		if len(in.Dims) == 4 && in.Dims[1] == 3 {
 			size.Height, size.Width = in.Dims[2], in.Dims[3]

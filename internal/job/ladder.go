@@ -119,11 +119,14 @@ func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time)
 			return nil, err
 		}
 		better := mode == DistilOn && r.name == RungDistilled // training has its own judge
-		if !better {
-			if better, err = b.better(ctx, c, best); err != nil {
-				return nil, err
-			}
+		closer, err := b.better(ctx, c, best)
+		if err != nil {
+			return nil, err
 		}
+		if better && !closer && b.meter == nil {
+			slog.Warn("training has made its own loss smaller, but the error at the heads larger: " + last.Found + "; it is kept, as --qat on asks; --qat auto would not")
+		}
+		better = better || closer
 		if better {
 			best = c
 			for i := range b.r.Ladder {

@@ -79,7 +79,8 @@ func nameOfLayout(file string) (network, layout string) {
 	return parts[0], parts[1]
 }
 
-// firstPredictions runs a detector on pixels that are always the same.
+// firstPredictions runs a detector on a picture that is always the same: coarse blocks
+// under some noise, as scripts/zoo/sane.py gave the network its scale with.
 func firstPredictions(m *Machine, d *Detector) (*detect.Predictions, error) {
 	n, err := m.compile(d, d.outputNames())
 	if err != nil {
@@ -92,9 +93,19 @@ func firstPredictions(m *Machine, d *Detector) (*detect.Predictions, error) {
 	}
 	defer c.Close()
 	rng := rand.New(rand.NewPCG(1, 1))
+	const block = 8
+	picture := detect.Pixels{W: d.Spec.Width, H: d.Spec.Height, RGB: make([]uint8, 3*d.Spec.Width*d.Spec.Height)}
+	coarse := make([]float32, len(picture.RGB))
+	for i := range coarse {
+		coarse[i] = rng.Float32()
+	}
+	for i := range picture.RGB {
+		x, y := i/3%picture.W/block, i/3/picture.W/block
+		picture.RGB[i] = uint8(255 * (0.7*coarse[3*(y*picture.W+x)+i%3] + 0.3*rng.Float32()))
+	}
 	pixels := make([]float32, d.inputLen())
-	for i := range pixels {
-		pixels[i] = rng.Float32()
+	if err := d.Spec.Normalise(picture, pixels); err != nil {
+		return nil, err
 	}
 	if err := d.set(c, pixels); err != nil {
 		return nil, err

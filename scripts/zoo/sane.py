@@ -8,7 +8,7 @@ from torch import nn
 
 
 @torch.no_grad()
-def settle(model, size=160, seed=1):
+def settle(model, size=320, seed=1):
     """He initialisation, then the statistics of every batch norm measured on one batch."""
     generator = torch.Generator().manual_seed(seed)
     for m in model.modules():
@@ -29,7 +29,10 @@ def settle(model, size=160, seed=1):
 
 
 def inputs_of(model, images):
-    """What the network is called with: PP-YOLOE also takes the scale of each picture."""
+    """What the network is called with for pictures in 0..1: YOLOX takes them in 0..255,
+    PP-YOLOE also the scale of each picture."""
+    if model.family == "yolox":
+        images = 255 * images
     return (images, torch.ones(len(images), 2)) if model.family == "ppyoloe" else (images,)
 
 

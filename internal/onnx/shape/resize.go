@@ -34,6 +34,9 @@ func Resize(m *onnx.Model, h, w, batch int) error {
 		// Its exporter says that any batch will do, in ways that we do not follow.
 		trial, err = trusted(m, inputs, sized(m.Graph.Inputs, h, w, 1, was), batch, err)
 	}
+	if err != nil && list(inputs) == list(m.Graph.Inputs) { // it contradicts itself as it is
+		return err
+	}
 	if err != nil {
 		advice := "sizes are baked into the model, so export it again for the size you need"
 		if h%32 != 0 || w%32 != 0 {

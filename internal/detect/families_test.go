@@ -364,6 +364,14 @@ func TestRecognizePublishedForms(t *testing.T) {
 			boxes, scores := b.distanceBoxes(1, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Transpose", perm(0, 2, 1), scores)}
 		}, "rtmdet", Corners, 80, 6},
+		{"yolov6lite corners beside scores", "", func(b *builder) []string {
+			b.rtm = true
+			boxes, scores := b.distanceBoxes(1, false)
+			for range 8 { // what its layers end in
+				boxes = b.op("HardSwish", nil, boxes)
+			}
+			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Transpose", perm(0, 2, 1), scores)}
+		}, "yolov8", Corners, 80, 6},
 		{"yolo-nas", "", func(b *builder) []string {
 			b.nas = true
 			boxes, scores := b.distanceBoxes(17, false)

@@ -209,12 +209,13 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 // pixels are prepared. PP-YOLOE reads a side off 17 bins; YOLOv8 and what came after it off
 // 16, or it is one value (YOLO26). YOLO-NAS has 17, too, but is fed as YOLOv8 is: it lacks
 // PP-YOLOE's attention, which begins with the mean over the plane. RTMDet has attention and
-// no bins, and depthwise windows of 5x5. The others are so before a suppression.
+// no bins, depthwise windows of 5x5, and SiLU, where YOLOv6Lite has HardSwish. The others are
+// so before a suppression.
 func (s *subject) cornerFamily(per int) string {
 	if s.want != "auto" {
 		return s.want
 	}
-	bins, attention, depthwise := false, false, false
+	bins, attention, depthwise, smooth, hard := false, false, false, 0, 0
 	for _, n := range s.g.Nodes {
 		switch n.Op {
 		case "Conv":
@@ -223,12 +224,16 @@ func (s *subject) cornerFamily(per int) string {
 			bins = bins || slices.Contains(s.dims(n.Output(0)), 17)
 		case "GlobalAveragePool", "ReduceMean":
 			attention = true
+		case "Sigmoid":
+			smooth++
+		case "HardSwish", "HardSigmoid", "Clip":
+			hard++
 		}
 	}
 	switch {
 	case bins && attention:
 		return "ppyoloe"
-	case attention && depthwise && per == 1:
+	case attention && depthwise && smooth > hard && per == 1:
 		return "rtmdet"
 	}
 	switch {

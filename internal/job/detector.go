@@ -170,6 +170,14 @@ func recognize(m *onnx.Model, o LoadOptions) (*detect.Spec, error) {
 		family = cmp.Or(m.Metadata[familyKey], "auto")
 	}
 	pixels = cmp.Or(pixels, m.Metadata[pixelsKey])
+	for key, wrong := range map[string]bool{
+		familyKey: !slices.Contains(detect.Families(), cmp.Or(m.Metadata[familyKey], "auto")),
+		pixelsKey: pixels != "" && new(detect.PixelFormat).Change(pixels) != nil,
+	} {
+		if wrong { // of --pixels, that is known already
+			return nil, fault.BadInput(fmt.Errorf("its metadata has %q under %s, which says nothing", m.Metadata[key], key))
+		}
+	}
 	spec, err := detect.Recognize(m, family)
 	if err != nil {
 		return nil, err
@@ -183,11 +191,9 @@ func recognize(m *onnx.Model, o LoadOptions) (*detect.Spec, error) {
 		}
 	}
 	if pixels != "" {
-		if err := spec.Pixels.Change(pixels); err != nil {
-			return nil, fault.Usage(err)
-		}
+		err = spec.Pixels.Change(pixels)
 	}
-	return spec, nil
+	return spec, err
 }
 
 // floatInput has a picture input of bytes, which the graph normalises itself, take the same

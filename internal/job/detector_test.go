@@ -86,6 +86,30 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// TestLoadDetectorSays: what metadata says of a detector has to make sense, and whole
+// numbers that TensorRT does not take are named.
+func TestLoadDetectorSays(t *testing.T) {
+	for want, c := range map[string]struct {
+		op       string
+		metadata map[string]string
+	}{
+		"trtact.family": {"Relu", map[string]string{"trtact.family": "yolov99"}},
+		"trtact.pixels": {"Relu", map[string]string{"trtact.pixels": "rgb,0..0"}},
+		"QLinearConv":   {"QLinearConv", nil},
+	} {
+		m := &onnx.Model{IR: 8, Opset: 13, Metadata: c.metadata, Graph: &onnx.Graph{Name: "g", Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{},
+			Nodes:  []*onnx.Node{{Name: "n", Op: c.op, Inputs: []string{"x"}, Outputs: []string{"y"}}},
+			Inputs: []onnx.Value{{Name: "x", Type: onnx.Float, Dims: []int{1, 3, 32, 32}}}, Outputs: []onnx.Value{{Name: "y", Type: onnx.Float}}}}
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := m.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadDetector(path, LoadOptions{}); err == nil || fault.Code(err) != fault.CodeBadInput || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: want a bad input that names %s", err, want)
+		}
+	}
+}
+
 // TestBytes: a picture input of bytes becomes one of float32, with the graph's own
 // normalisation behind it.
 func TestBytes(t *testing.T) {

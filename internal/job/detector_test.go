@@ -91,14 +91,15 @@ func TestNotes(t *testing.T) {
 func TestLoadDetectorSays(t *testing.T) {
 	for want, c := range map[string]struct {
 		op       string
+		outputs  []string
 		metadata map[string]string
 	}{
-		"trtact.family": {"Relu", map[string]string{"trtact.family": "yolov99"}},
-		"trtact.pixels": {"Relu", map[string]string{"trtact.pixels": "rgb,0..0"}},
-		"QLinearConv":   {"QLinearConv", nil},
+		"trtact.family":         {"Relu", []string{"y"}, map[string]string{"trtact.family": "yolov99"}},
+		"trtact.pixels":         {"Relu", []string{"y"}, map[string]string{"trtact.pixels": "rgb,0..0"}},
+		"DynamicQuantizeLinear": {"DynamicQuantizeLinear", []string{"q", "y", "z"}, nil},
 	} {
 		m := &onnx.Model{IR: 8, Opset: 13, Metadata: c.metadata, Graph: &onnx.Graph{Name: "g", Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{},
-			Nodes:  []*onnx.Node{{Name: "n", Op: c.op, Inputs: []string{"x"}, Outputs: []string{"y"}}},
+			Nodes:  []*onnx.Node{{Name: "n", Op: c.op, Inputs: []string{"x"}, Outputs: c.outputs}},
 			Inputs: []onnx.Value{{Name: "x", Type: onnx.Float, Dims: []int{1, 3, 32, 32}}}, Outputs: []onnx.Value{{Name: "y", Type: onnx.Float}}}}
 		path := filepath.Join(t.TempDir(), "m.onnx")
 		if err := m.Save(path); err != nil {

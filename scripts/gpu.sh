@@ -38,7 +38,7 @@ test)
     status=0
     go test -count=1 -v -run '^TestGPU' ./trt ./cuda ./cli ./internal/... >"$log" 2>&1 || status=$?
     TRTACT_TEST_DEVICE=cuda go test -count=1 -v ./internal/compute >>"$log" 2>&1 || status=$?
-    TRTACT_TEST_DEVICE=cuda go test -count=1 -v -run 'Gradients|Student|Quantisers' ./internal/nn >>"$log" 2>&1 || status=$?
+    TRTACT_TEST_DEVICE=cuda go test -count=1 -v -run 'Gradients|Student|Quantisers|Together' ./internal/nn >>"$log" 2>&1 || status=$?
     heading
     printf '| test | result | seconds |\n|---|---|---|\n'
     sed -nE 's/^ *--- (PASS|FAIL|SKIP): ([^ ]+) \(([0-9.]+)s\)$/| \2 | \1 | \3 |/p' "$log"

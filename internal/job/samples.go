@@ -47,8 +47,8 @@ func OpenSamples(path, imagesDir string, d *Detector) (samples Samples, warnings
 	}
 	warnings = data.Warnings
 	if d.Spec.Family == detect.None {
-		warnings = append(warnings, fmt.Sprintf("%s is told to be no detector: it is given letterboxed RGB pictures in 0..%g; if it wants others, give them as arrays, .npy or .npz",
-			d.Path, 255/d.Spec.Pixels.Std[0]))
+		warnings = append(warnings, fmt.Sprintf("%s is told to be no detector: it is given pictures as %s; if it wants others, say so with --pixels, or give them as arrays, .npy or .npz",
+			d.Path, d.Spec.Pixels))
 	}
 	return Pictures{Detector: d, Images: data.Images}, warnings, nil
 }

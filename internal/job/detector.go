@@ -168,19 +168,19 @@ func recognize(m *onnx.Model, o LoadOptions) (*detect.Spec, error) {
 	family, pixels := o.Family, o.Pixels
 	if family == "" || family == "auto" {
 		family = cmp.Or(m.Metadata[familyKey], "auto")
-	}
-	pixels = cmp.Or(pixels, m.Metadata[pixelsKey])
-	for key, wrong := range map[string]bool{
-		familyKey: !slices.Contains(detect.Families(), cmp.Or(m.Metadata[familyKey], "auto")),
-		pixelsKey: pixels != "" && new(detect.PixelFormat).Change(pixels) != nil,
-	} {
-		if wrong { // of --pixels, that is known already
-			return nil, fault.BadInput(fmt.Errorf("its metadata has %q under %s, which says nothing", m.Metadata[key], key))
+		if !slices.Contains(detect.Families(), family) {
+			return nil, fault.BadInput(fmt.Errorf("its metadata has %q under %s, which is no family", family, familyKey))
 		}
 	}
+	pixels = cmp.Or(pixels, m.Metadata[pixelsKey])
 	spec, err := detect.Recognize(m, family)
 	if err != nil {
 		return nil, err
+	}
+	if pixels != "" { // those of the options were looked at before
+		if err := spec.Pixels.Change(pixels); err != nil {
+			return nil, fault.BadInput(fmt.Errorf("its metadata, %s: %w", pixelsKey, err))
+		}
 	}
 	for key, said := range map[string]string{familyKey: family, pixelsKey: pixels} {
 		if said != "" && said != "auto" {
@@ -190,10 +190,7 @@ func recognize(m *onnx.Model, o LoadOptions) (*detect.Spec, error) {
 			m.Metadata[key] = said
 		}
 	}
-	if pixels != "" {
-		err = spec.Pixels.Change(pixels)
-	}
-	return spec, err
+	return spec, nil
 }
 
 // floatInput has a picture input of bytes, which the graph normalises itself, take the same
@@ -234,7 +231,7 @@ func (d *Detector) Notes(o LoadOptions) (list []string) {
 		list = append(list, fmt.Sprintf("%s suppresses or chooses its boxes itself; what is made of it ends before that, at %s", name, strings.Join(ends, " and ")))
 	}
 	if h := d.Spec.Head; h.Coding == detect.Anchors {
-		list = append(list, fmt.Sprintf("%s gives boxes that are not decoded and does not hold their anchors: those of %s on COCO are taken, and boxes of a model with others are wrong here", name, d.Spec.Family))
+		list = append(list, fmt.Sprintf("%s gives boxes that are not decoded and does not hold their anchors: those of %s on COCO are taken; with others the boxes shown and measured here would be wrong", name, d.Spec.Family))
 	}
 	if task := detect.MetadataTask(d.Source.Metadata); task != "" && d.Spec.Family != detect.None {
 		list = append(list, fmt.Sprintf("%s says that its task is %q: its boxes are decoded and measured, what else it gives is quantised unmeasured", name, task))

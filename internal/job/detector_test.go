@@ -95,7 +95,7 @@ func TestLoadDetectorSays(t *testing.T) {
 		metadata map[string]string
 	}{
 		"trtact.family":         {"Relu", []string{"y"}, map[string]string{"trtact.family": "yolov99"}},
-		"trtact.pixels":         {"Relu", []string{"y"}, map[string]string{"trtact.pixels": "rgb,0..0"}},
+		"trtact.pixels":         {"Relu", []string{"y"}, map[string]string{"trtact.family": "none", "trtact.pixels": "rgb,0..0"}},
 		"DynamicQuantizeLinear": {"DynamicQuantizeLinear", []string{"q", "y", "z"}, nil},
 	} {
 		m := &onnx.Model{IR: 8, Opset: 13, Metadata: c.metadata, Graph: &onnx.Graph{Name: "g", Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{},

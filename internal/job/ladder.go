@@ -124,7 +124,7 @@ func (b *building) improve(ctx context.Context, ptq *candidate, since time.Time)
 			return nil, err
 		}
 		if better && !closer && b.meter == nil {
-			slog.Warn("training has made its own loss smaller, but the error at the heads larger: " + last.Found + "; it is kept, as --qat on asks; --qat auto would not")
+			slog.Warn("training has made its own loss smaller, but what the model predicts is further from the float model (" + last.Found + "); it is kept, as --qat on asks; --qat auto would not")
 		}
 		better = better || closer
 		if better {

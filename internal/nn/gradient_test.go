@@ -128,22 +128,27 @@ func untrainable(err error) string {
 func TestGradientsOfGraphs(t *testing.T) { eachDevice(t, testGradientsOfGraphs) }
 
 func testGradientsOfGraphs(t *testing.T, d testDevice) {
+	checkGraphs(t, d, 0, 1000, func(_ int, c *trial) (string, error) {
+		r := rand.New(rand.NewPCG(1, uint64(len(c.name))))
+		g, reason, err := student(c, d.Device, r, 1)
+		if err != nil || reason != "" {
+			return reason, err
+		}
+		defer g.tr.Close()
+		return "", g.check(r)
+	})
+}
+
+// checkGraphs checks every third of all trials from one on, at least so many; the list is
+// long, its neighbours alike. check gives the reason why a trial is left out, or "".
+func checkGraphs(t *testing.T, d testDevice, from, least int, check func(i int, c *trial) (reason string, err error)) {
 	reasons := map[string]int{}
 	checked := 0
 	for i, c := range allTrials() {
-		if i%(3*d.every(4)) != 0 { // the list is long, its neighbours alike
+		if i%(3*d.every(4)) != from {
 			continue
 		}
-		r := rand.New(rand.NewPCG(1, uint64(len(c.name))))
-		g, reason, err := student(c, d.Device, r, 1)
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		if reason == "" {
-			err = g.check(r)
-			g.tr.Close()
-		}
+		reason, err := check(i, c)
 		switch {
 		case err != nil:
 			t.Errorf("%s: %v", c.name, err)
@@ -154,7 +159,7 @@ func testGradientsOfGraphs(t *testing.T, d testDevice) {
 		}
 	}
 	t.Logf("%d graphs; left out: %v", checked, reasons)
-	if checked < 1000/d.every(4) {
+	if checked < least/d.every(4) {
 		t.Errorf("only %d graphs were checked", checked)
 	}
 }

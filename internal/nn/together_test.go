@@ -22,26 +22,9 @@ import (
 func TestImagesTogether(t *testing.T) { eachDevice(t, testImagesTogether) }
 
 func testImagesTogether(t *testing.T, d testDevice) {
-	reasons := map[string]int{}
-	checked := 0
-	for i, c := range allTrials() {
-		if i%(3*d.every(4)) != 1 { // others than TestGradientsOfGraphs'
-			continue
-		}
-		reason, err := imagesTogether(c, d.Device, rand.New(rand.NewPCG(2, uint64(i))))
-		switch {
-		case err != nil:
-			t.Errorf("%s: %v", c.name, err)
-		case reason != "":
-			reasons[reason]++
-		default:
-			checked++
-		}
-	}
-	t.Logf("%d graphs; left out: %v", checked, reasons)
-	if checked < 500/d.every(4) {
-		t.Errorf("only %d graphs were checked", checked)
-	}
+	checkGraphs(t, d, 1, 500, func(i int, c *trial) (string, error) {
+		return imagesTogether(c, d.Device, rand.New(rand.NewPCG(2, uint64(i))))
+	})
 }
 
 func imagesTogether(c *trial, d *compute.Device, r *rand.Rand) (reason string, err error) {

@@ -119,7 +119,7 @@ func BenchmarkStep(b *testing.B) {
 			workers, images, threads := min(runtime.GOMAXPROCS(0), c.batch), 1, max(1, runtime.GOMAXPROCS(0)/c.batch)
 			if d.Name() == "cuda" {
 				workers = min(2, c.batch)
-				if n, err := strconv.Atoi(os.Getenv("TRTACT_TEST_WORKERS")); err == nil && c.batch%n == 0 {
+				if n, err := strconv.Atoi(os.Getenv("TRTACT_TEST_WORKERS")); err == nil && n > 0 && c.batch%n == 0 {
 					workers = n
 				}
 				images, threads = c.batch/workers, 1

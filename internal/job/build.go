@@ -201,8 +201,11 @@ func (o BuildOptions) suits(d *Detector) error {
 	case o.Distil.Mode == DistilOn && o.Data == "":
 		return fault.Usage(fmt.Errorf("training needs --data: pictures to train %s on, with or without labels", o.Model))
 	}
-	if !o.NoEngine && !o.EngineOfFloat && (o.INT8 || d.Quantized) {
-		return trt.CheckINT8Targets(o.Engine.Targets)
+	if o.NoEngine || o.EngineOfFloat || !o.INT8 && !d.Quantized {
+		return nil
 	}
-	return nil
+	if err := symmetric(d.Model); err != nil {
+		return err
+	}
+	return trt.CheckINT8Targets(o.Engine.Targets)
 }

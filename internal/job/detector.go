@@ -84,7 +84,11 @@ func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) 
 		}
 		d.CutAt = cut
 	}
-	if !d.Quantized {
+	if d.Quantized {
+		if err := floatBiases(m); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	} else {
 		var err error
 		if d.Changes, err = simplify.Run(m); err != nil {
 			return nil, fmt.Errorf("%s: simplify: %w", path, err)
@@ -142,18 +146,6 @@ func imageInput(g *onnx.Graph) *onnx.Value {
 		}
 	}
 	return nil
-}
-
-// foreignInteger is an operator of whole numbers in the graph, other than the pairs of Q
-// and DQ that TensorRT reads; "" where there is none.
-func foreignInteger(g *onnx.Graph) string {
-	for _, n := range g.Nodes {
-		switch n.Op {
-		case "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear":
-			return n.Op
-		}
-	}
-	return ""
 }
 
 // Where what a user said of a detector is kept in what is made of it.

@@ -96,7 +96,10 @@ int32_t download(trtact_device* d, void* to, const void* from, size_t bytes, trt
   return move(d, to, from, bytes, cudaMemcpyDeviceToHost, error);
 }
 int32_t copy(trtact_device* d, void* to, const void* from, size_t bytes, trtact_error* error) {
-  return move(d, to, from, bytes, cudaMemcpyDeviceToDevice, error);
+  return guarded(error, [&] {
+    d->device.enter();
+    d->device.copies().add(to, from, bytes);
+  });
 }
 
 int32_t memory(trtact_device* d, size_t* available, size_t* total, trtact_error* error) {

@@ -83,6 +83,21 @@ void* Lane::scratch(size_t bytes) {
   return scratch_.get<void>();
 }
 
+Copies::Copies() {
+  TRTACT_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  TRTACT_CUDA(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming));
+}
+
+Copies::~Copies() {
+  cudaEventDestroy(done_);
+  cudaStreamDestroy(stream_);
+}
+
+void Copies::add(void* to, const void* from, size_t bytes) {
+  TRTACT_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
+  TRTACT_CUDA(cudaEventRecord(done_, stream_));
+}
+
 Device::Device(int index) : index_(index) {
   int count = 0;
   if (const cudaError_t e = cudaGetDeviceCount(&count)) no_device(e);
@@ -98,6 +113,7 @@ Device::Device(int index) : index_(index) {
   cudnn();
   cublas();
   free_.push_back(std::make_unique<Lane>());
+  copies_.emplace();
 }
 
 void Device::require_math(int32_t math) const {
@@ -107,15 +123,17 @@ void Device::require_math(int32_t math) const {
 }
 
 std::unique_ptr<Lane> Device::take() {
+  std::unique_ptr<Lane> lane;
   {
     std::lock_guard lock(mutex_);
     if (!free_.empty()) {
-      auto lane = std::move(free_.back());
+      lane = std::move(free_.back());
       free_.pop_back();
-      return lane;
     }
   }
-  return std::make_unique<Lane>();
+  if (!lane) lane = std::make_unique<Lane>();
+  copies_->hold(lane->stream);
+  return lane;
 }
 
 void Device::give(std::unique_ptr<Lane> lane) {

@@ -1,11 +1,12 @@
 // A device and its lanes: streams with the library handles that belong to them. A run
 // takes a lane for as long as it lasts, so runs of several host threads overlap on the
 // device, and its end waits for the lane's work, so that whoever comes next, on any
-// lane, finds it done.
+// lane, finds it done. Copies within the device's memory alone are not waited for.
 #pragma once
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,22 @@ class Lane {
   size_t scratch_bytes_ = 0;
 };
 
+// Copies within the device's memory, one behind the other. A step of training makes some
+// sixty, too small for each to be waited for.
+class Copies {
+ public:
+  Copies();
+  ~Copies();
+  Copies(const Copies&) = delete;
+  void add(void* to, const void* from, size_t bytes);
+  // What is put on the stream from now on comes after the copies added so far.
+  void hold(cudaStream_t stream) const { TRTACT_CUDA(cudaStreamWaitEvent(stream, done_, 0)); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t done_ = nullptr;
+};
+
 class Device {
  public:
   explicit Device(int index);
@@ -45,6 +62,7 @@ class Device {
   // "NVIDIA T4, sm_75"
   const std::string& name() const { return name_; }
   Graphs& graphs() { return graphs_; }
+  Copies& copies() { return *copies_; }
   // Whether tensor cores take TF32 and BF16.
   bool has_tf32() const { return capability_ >= 80; }
   // Refuses TRTACT_MATH_... that this GPU has no instructions for.
@@ -73,6 +91,7 @@ class Device {
   std::mutex mutex_;
   std::vector<std::unique_ptr<Lane>> free_;
   Graphs graphs_;
+  std::optional<Copies> copies_;
 };
 
 }  // namespace trtact::cuda

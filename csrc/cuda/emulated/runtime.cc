@@ -17,6 +17,7 @@ using Work = std::vector<std::function<void()>>;
 struct CUstream_st {
   bool capturing = false;
   Work captured;
+  Work late; // copies within the device's memory: as late as a GPU may make them
 };
 struct CUgraph_st {
   Work work;
@@ -26,6 +27,7 @@ struct CUgraphExec_st {
 };
 struct CUevent_st {
   std::chrono::steady_clock::time_point time;
+  cudaStream_t stream = nullptr; // that it was recorded on
 };
 
 namespace {
@@ -35,6 +37,15 @@ std::recursive_mutex device;
 std::vector<char> shared_memory;
 unsigned launches = 0;
 thread_local bool captures = false;
+
+std::vector<cudaStream_t> streams;
+
+// Does what a stream has put off.
+void catch_up(cudaStream_t s) {
+  const Access access;
+  for (const auto& work : s->late) work();
+  s->late.clear();
+}
 
 // TRTACT_EMULATED_LAUNCHES: how many a device that is opened then lives for. From then
 // on every call fails, as after a fault on a GPU.
@@ -48,10 +59,11 @@ size_t device_memory() {
   return text ? static_cast<size_t>(atoll(text)) << 20 : trtact::emulated::kDeviceMemory;
 }
 
+using trtact::emulated::on_device;
+
+// Between host and device.
 cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  using trtact::emulated::on_device;
-  const bool device_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
-  const bool device_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  const bool device_to = kind == cudaMemcpyHostToDevice, device_from = kind == cudaMemcpyDeviceToHost;
   if (lost()) return alive();
   if (on_device(to, bytes) != device_to || on_device(from, bytes) != device_from) return cudaErrorInvalidValue;
   const Access access;
@@ -66,6 +78,7 @@ namespace trtact::emulated {
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
   std::lock_guard lock(device);
   if (lost()) return alive();
+  catch_up(stream);
   if (stream->capturing) {
     stream->captured.push_back(std::move(work));
     return cudaSuccess;
@@ -157,24 +170,44 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
 }
 cudaError_t cudaFree(void* p) {
   std::lock_guard lock(device);
+  for (cudaStream_t s : streams) catch_up(s);
   if (p && !trtact::emulated::release(p)) return cudaErrorInvalidValue;
   return alive();
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
   std::lock_guard lock(device);
-  if (!s->capturing) return copy(to, from, bytes, kind);
+  if (!s->capturing && kind == cudaMemcpyDeviceToDevice) {
+    if (!on_device(to, bytes) || !on_device(from, bytes)) return cudaErrorInvalidValue;
+    s->late.push_back([=] { memcpy(to, from, bytes); });
+    return alive();
+  }
+  if (!s->capturing) {
+    catch_up(s);
+    return copy(to, from, bytes, kind);
+  }
   // A graph would read the host's memory when it runs, not now.
   if (kind != cudaMemcpyDeviceToDevice) return cudaErrorStreamCaptureUnsupported;
   s->captured.push_back([=] { memcpy(to, from, bytes); });
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t s) {
-  if (!trtact::emulated::on_device(p, bytes)) return cudaErrorInvalidValue;
+  if (!on_device(p, bytes)) return cudaErrorInvalidValue;
   return trtact::emulated::submit(s, [=] { memset(p, value, bytes); });
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = new CUstream_st, cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete s, cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
+  std::lock_guard lock(device);
+  streams.push_back(*s = new CUstream_st);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  std::lock_guard lock(device);
+  catch_up(s);
+  streams.erase(std::find(streams.begin(), streams.end(), s));
+  return delete s, cudaSuccess;
+}
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  std::lock_guard lock(device);
+  catch_up(s);
   return s->capturing ? cudaErrorStreamCaptureUnsupported : alive();
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
@@ -196,6 +229,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
   if (s->capturing) return cudaErrorStreamCaptureUnsupported;
   if (lost()) return alive();
   if (life > 0) life--;
+  catch_up(s);
   const Access access;
   for (const auto& work : e->work) work();
   return cudaSuccess;
@@ -203,7 +237,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
 cudaError_t cudaGraphDestroy(cudaGraph_t g) { return delete g, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) { return delete e, cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return *e = new CUevent_st, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t e, unsigned) {
+  std::lock_guard lock(device);
+  if (e->stream) catch_up(e->stream);
+  return alive();
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  std::lock_guard lock(device);
+  e->stream = s;
   return e->time = std::chrono::steady_clock::now(), cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {

@@ -282,7 +282,8 @@ typedef struct trtact_backend {
   void (*release)(trtact_device*, void*);
   int32_t (*upload)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
   int32_t (*download)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
-  /* from one place of the device's memory to another */
+  /* From one place of the device's memory to another. What is called afterwards, from
+   * any thread, finds it done. */
   int32_t (*copy)(trtact_device*, void* to, const void* from, size_t bytes, trtact_error*);
 
   /* Bytes of memory: what is free now, and all. */

@@ -79,13 +79,13 @@ class BackwardData : public Op {
 struct ChannelValue {
   const float* dy;
   uint32_t channels, space;
-  TRTACT_HD Two operator()(uint32_t c, uint32_t i) const {
-    return {static_cast<double>(dy[(static_cast<size_t>(i / space) * channels + c) * space + i % space]), 0};
+  TRTACT_HD float load(uint32_t c, uint32_t i) const {
+    return dy[(static_cast<size_t>(i / space) * channels + c) * space + i % space];
   }
 };
 struct StoreBias {
   float* dbias;
-  TRTACT_HD void operator()(uint32_t c, Two sum) const { dbias[c] = static_cast<float>(sum.a); }
+  TRTACT_HD void operator()(uint32_t c, double sum) const { dbias[c] = static_cast<float>(sum); }
 };
 
 class BackwardWeights : public Op {
@@ -100,7 +100,7 @@ class BackwardWeights : public Op {
     }
     if (p_.has_bias) require(elements(d.out(1)) == dy_.c, "convolution: one bias per channel");
     workspace_bytes = convolution_.workspace_bytes();
-    if (p_.has_bias) workspace_bytes = std::max(workspace_bytes, bytes_of_planes<AddTwo>(dy_.c, dy_.n * dy_.space));
+    if (p_.has_bias) workspace_bytes = std::max(workspace_bytes, bytes_of_planes<Add>(dy_.c, dy_.n * dy_.space));
     info = convolution_.info();
   }
   void run(const Args& args) const override {
@@ -109,7 +109,7 @@ class BackwardWeights : public Op {
     convolution_.weights(args.lane, transposed_ ? dy : x, transposed_ ? x : dy, dw, args.workspace);
     if (p_.has_scale) scaling_.run(args, dw, scale_.of(args), dw);
     if (p_.has_bias)
-      reduce_planes<AddTwo>(TRTACT_PLACE(bias_gradient), args.lane.stream, dy_.c, dy_.n * dy_.space, args.workspace,
+      reduce_planes<Add>(TRTACT_PLACE(bias_gradient), args.lane.stream, dy_.c, dy_.n * dy_.space, args.workspace,
                             ChannelValue{dy, static_cast<uint32_t>(dy_.c), static_cast<uint32_t>(dy_.space)},
                             StoreBias{args.out[1]});
   }

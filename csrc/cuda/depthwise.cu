@@ -13,8 +13,18 @@ struct Axes {
 
 TRTACT_HD bool inside(int32_t i, int32_t size) { return i >= 0 && i < size; }
 
-// What the elements of one plane of y share, or with kData of dx.
-template <int K, bool kData>
+// What is made plane by plane: y, dx, or dx of a convolution that takes every position, in
+// which nothing is divided by the stride.
+enum Made { kY, kDx, kDxOfAll };
+
+// Where the tap of element i of what is made lies, if it is inside.
+template <Made kMade>
+TRTACT_HD int32_t tap_of(const WindowAxis& axis, int32_t i, int32_t tap) {
+  return kMade == kY ? axis.index(i, tap) : kMade == kDx ? axis.output_of(i, tap) : i + axis.pad - tap * axis.dilation;
+}
+
+// What the elements of one plane share.
+template <int K, Made kMade>
 struct Plane {
   const float* from;
   float* to;
@@ -22,16 +32,17 @@ struct Plane {
   float w[K * K];
 
   __device__ float load(uint32_t i) const {
+    constexpr bool kData = kMade != kY;
     const int32_t width = kData ? axes.x.in : axes.x.out, from_width = kData ? axes.x.out : axes.x.in;
     const int32_t y = static_cast<int32_t>(i) / width, x = static_cast<int32_t>(i) % width;
     float sum = 0.0f;
 #pragma unroll
     for (int32_t ky = 0; ky < K; ky++) {
-      const int32_t row = kData ? axes.y.output_of(y, ky) : axes.y.index(y, ky);
+      const int32_t row = tap_of<kMade>(axes.y, y, ky);
       if (!inside(row, kData ? axes.y.out : axes.y.in)) continue;
 #pragma unroll
       for (int32_t kx = 0; kx < K; kx++) {
-        const int32_t column = kData ? axes.x.output_of(x, kx) : axes.x.index(x, kx);
+        const int32_t column = tap_of<kMade>(axes.x, x, kx);
         if (inside(column, from_width)) sum += from[row * from_width + column] * w[ky * K + kx];
       }
     }
@@ -40,16 +51,17 @@ struct Plane {
   __device__ void store(uint32_t i, float v) const { to[i] = v; }
 };
 
-template <int K, bool kData>
+template <int K, Made kMade>
 struct Planes {
   const float *from, *w;
   float* to;
   Axes axes;
   uint32_t channels;
 
-  __device__ Plane<K, kData> plane(uint32_t p) const {
+  __device__ Plane<K, kMade> plane(uint32_t p) const {
+    constexpr bool kData = kMade != kY;
     const uint32_t in = axes.in(), out = axes.out();
-    Plane<K, kData> one{from + static_cast<size_t>(p) * (kData ? out : in), to + static_cast<size_t>(p) * (kData ? in : out), axes, {}};
+    Plane<K, kMade> one{from + static_cast<size_t>(p) * (kData ? out : in), to + static_cast<size_t>(p) * (kData ? in : out), axes, {}};
     const float* taps = w + p % channels * (K * K);
 #pragma unroll
     for (int k = 0; k < K * K; k++) one.w[k] = taps[k];
@@ -96,10 +108,17 @@ struct StoreTap {
   TRTACT_HD void operator()(uint32_t i, double sum) const { dw[i] = static_cast<float>(sum); }
 };
 
-template <int K, bool kData>
+template <int K, Made kMade>
 void planes(Lane& lane, int64_t images, int64_t channels, const Axes& axes, const float* from, const float* w, float* to) {
-  TRTACT_MAP_PLANES(lane.stream, images * channels, kData ? axes.in() : axes.out(),
-                    Planes<K, kData>{from, w, to, axes, static_cast<uint32_t>(channels)});
+  TRTACT_MAP_PLANES(lane.stream, images * channels, kMade == kY ? axes.out() : axes.in(),
+                    Planes<K, kMade>{from, w, to, axes, static_cast<uint32_t>(channels)});
+}
+
+template <Made kMade>
+void planes_of(int32_t kernel, Lane& lane, int64_t images, int64_t channels, const Axes& axes, const float* from, const float* w,
+               float* to) {
+  const auto run = kernel == 3 ? planes<3, kMade> : kernel == 5 ? planes<5, kMade> : planes<7, kMade>;
+  run(lane, images, channels, axes, from, w, to);
 }
 
 template <int K>
@@ -123,13 +142,12 @@ Depthwise::Depthwise(const trtact_conv& p, const trtact_tensor& x, const trtact_
     : images_(x.dims[0]), channels_(x.dims[1]), y_axis_(window_axis(p, x, y, 0)), x_axis_(window_axis(p, x, y, 1)) {}
 
 void Depthwise::forward(Lane& lane, const float* x, const float* w, float* y) const {
-  const auto run = y_axis_.kernel == 3 ? planes<3, false> : y_axis_.kernel == 5 ? planes<5, false> : planes<7, false>;
-  run(lane, images_, channels_, {y_axis_, x_axis_}, x, w, y);
+  planes_of<kY>(y_axis_.kernel, lane, images_, channels_, {y_axis_, x_axis_}, x, w, y);
 }
 
 void Depthwise::data(Lane& lane, const float* dy, const float* w, float* dx) const {
-  const auto run = y_axis_.kernel == 3 ? planes<3, true> : y_axis_.kernel == 5 ? planes<5, true> : planes<7, true>;
-  run(lane, images_, channels_, {y_axis_, x_axis_}, dy, w, dx);
+  const auto run = y_axis_.stride == 1 && x_axis_.stride == 1 ? planes_of<kDxOfAll> : planes_of<kDx>;
+  run(y_axis_.kernel, lane, images_, channels_, {y_axis_, x_axis_}, dy, w, dx);
 }
 
 void Depthwise::weights(Lane& lane, const float* x, const float* dy, float* dw, char* workspace) const {

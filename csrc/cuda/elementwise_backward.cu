@@ -1,5 +1,7 @@
 // Gradients of the elementwise operators and of the per-channel affine one, and the sum
 // of gradients of a tensor with several readers. All are bound by memory bandwidth.
+#include <algorithm>
+
 #include "activate.h"
 #include "broadcast.h"
 #include "reduce.h"
@@ -86,12 +88,17 @@ struct AffineGradient {
   float* dx;
   uint32_t channels, space;
   F f;
-  TRTACT_HD Two operator()(uint32_t plane, uint32_t i) const {
-    const size_t at = static_cast<size_t>(plane) * space + i;
-    const float s = scale[plane % channels], v = x[at];
-    const float g = f.derivative(v * s + shift[plane % channels]) * dy[at];
-    dx[at] = g * s;
-    return {static_cast<double>(g) * v, g};
+  struct Loaded {
+    float x, dy, scale, shift;
+  };
+  TRTACT_HD size_t at(uint32_t plane, uint32_t i) const { return static_cast<size_t>(plane) * space + i; }
+  TRTACT_HD Loaded load(uint32_t plane, uint32_t i) const {
+    return {x[at(plane, i)], dy[at(plane, i)], scale[plane % channels], shift[plane % channels]};
+  }
+  TRTACT_HD Two term(uint32_t plane, uint32_t i, Loaded v) const {
+    const float g = f.derivative(v.x * v.scale + v.shift) * v.dy;
+    dx[at(plane, i)] = g * v.scale;
+    return {static_cast<double>(g) * v.x, g};
   }
 };
 struct StoreTwo {
@@ -155,18 +162,35 @@ class AffineBackward : public Op {
 
 constexpr int kMostTerms = 8; // of one kernel
 
+// kTerms of them, which may be y itself.
+template <int kTerms>
 struct SumOf {
-  const float* x[kMostTerms];
-  int32_t count;
+  const float* x[kTerms];
   float* y;
-  bool accumulate;
-  TRTACT_HD float load(uint32_t i) const {
-    float sum = accumulate ? y[i] : x[0][i];
-    for (int32_t k = accumulate ? 0 : 1; k < count; k++) sum += x[k][i];
-    return sum;
+  struct Loaded {
+    float x[kTerms];
+  };
+  TRTACT_HD Loaded load(uint32_t i) const {
+    Loaded v;
+    for (int k = 0; k < kTerms; k++) v.x[k] = x[k][i];
+    return v;
   }
-  TRTACT_HD void store(uint32_t i, float v) const { y[i] = v; }
+  TRTACT_HD void store(uint32_t i, Loaded v) const {
+    float sum = v.x[0];
+    for (int k = 1; k < kTerms; k++) sum += v.x[k];
+    y[i] = sum;
+  }
 };
+
+// y is the sum of so many terms.
+template <int kTerms = kMostTerms>
+void add_up(cudaStream_t stream, int64_t size, const float* const* x, int terms, float* y) {
+  if constexpr (kTerms > 1)
+    if (terms < kTerms) return add_up<kTerms - 1>(stream, size, x, terms, y);
+  SumOf<kTerms> s{{}, y};
+  std::copy_n(x, kTerms, s.x);
+  TRTACT_MAP(stream, size, s);
+}
 
 class Sum : public Op {
  public:
@@ -177,10 +201,14 @@ class Sum : public Op {
       require_same(d.in(i), d.out(0), "sum: an input and the output differ in shape or layout");
   }
   void run(const Args& args) const override {
-    for (int first = 0; first < terms_; first += kMostTerms) {
-      SumOf s{{}, std::min(kMostTerms, terms_ - first), args.out[0], accumulate_ || first > 0};
-      for (int k = 0; k < s.count; k++) s.x[k] = args.in[first + k];
-      TRTACT_MAP(args.lane.stream, size_, s);
+    const float* x[kMostTerms] = {args.out[0]};
+    int terms = accumulate_ ? 1 : 0;
+    for (int i = 0; i < terms_; i++) {
+      x[terms++] = args.in[i];
+      if (terms < kMostTerms && i + 1 < terms_) continue;
+      add_up(args.lane.stream, size_, x, terms, args.out[0]);
+      x[0] = args.out[0];
+      terms = 1;
     }
   }
 

@@ -13,28 +13,22 @@
 namespace trtact::cuda {
 namespace {
 
-// A grid whose scale is read on the device.
+// A grid whose scale is known on the device alone. It is read with the elements: what is
+// read after a write is read anew.
 struct GridAt {
-  const float* scale;
   float low, high, pass_low, pass_high;
   bool half_away;
 
   template <class P>
   static GridAt of(const P& p, bool pass_outside) {
     const float far = std::numeric_limits<float>::infinity();
-    return {nullptr, p.low, p.high, pass_outside ? -far : p.low, pass_outside ? far : p.high,
+    return {p.low, p.high, pass_outside ? -far : p.low, pass_outside ? far : p.high,
             p.rounding == TRTACT_HALF_AWAY};
   }
-  // Calls f with the grid of scale number c.
   template <class F>
-  TRTACT_HD auto with(uint32_t c, const F& f) const {
-    return half_away ? f(Grid<true>{scale[c], low, high, pass_low, pass_high})
-                     : f(Grid<false>{scale[c], low, high, pass_low, pass_high});
-  }
-  GridAt at(const float* s) const {
-    GridAt g = *this;
-    g.scale = s;
-    return g;
+  TRTACT_HD auto with(float scale, const F& f) const {
+    return half_away ? f(Grid<true>{scale, low, high, pass_low, pass_high})
+                     : f(Grid<false>{scale, low, high, pass_low, pass_high});
   }
 };
 
@@ -46,20 +40,22 @@ struct ValueOn {
 
 template <class F>
 struct ActQuantizeForward {
-  const float* x;
+  const float *x, *scale;
   const float* clip; // or null
   GridAt grid;
   float *q, *y; // y or null
   F f;
-  TRTACT_HD float load(uint32_t i) const { return x[i]; }
-  TRTACT_HD void store(uint32_t i, float v) const { write(i, v); }
-  TRTACT_HD int32_t operator()(uint32_t i) const { return write(i, x[i]); }
-  TRTACT_HD int32_t write(uint32_t i, float v) const {
-    const float a = f(v);
+  struct Loaded {
+    float x, scale, clip;
+  };
+  TRTACT_HD Loaded load(uint32_t i) const { return {x[i], *scale, clip ? *clip : 0.0f}; }
+  TRTACT_HD int32_t term(uint32_t i, Loaded v) const {
+    const float a = f(v.x);
     if (y) y[i] = a;
-    q[i] = grid.with(0, ValueOn{clip ? clip_to(*clip, a) : a});
+    q[i] = grid.with(v.scale, ValueOn{clip ? clip_to(v.clip, a) : a});
     return magnitude_bits(a);
   }
+  TRTACT_HD void store(uint32_t i, Loaded v) const { term(i, v); }
 };
 struct KeepGreatest {
   float* top;
@@ -87,8 +83,8 @@ class ActQuantize : public Op {
   }
   void run(const Args& args) const override {
     with_activation(p_.act, [&](auto f) {
-      const ActQuantizeForward<decltype(f)> pass{args.in[0], p_.has_clip ? clip_.of(args) : nullptr,
-                                                 grid_.at(scale_.of(args)), args.out[0],
+      const ActQuantizeForward<decltype(f)> pass{args.in[0], scale_.of(args),
+                                                 p_.has_clip ? clip_.of(args) : nullptr, grid_, args.out[0],
                                                  with_y_ ? args.out[1] : nullptr, f};
       if (p_.has_absmax)
         reduce_all<MaxBits>(TRTACT_PLACE(act_quantize_absmax), args.lane.stream, size_, args.workspace, pass,
@@ -122,28 +118,27 @@ struct GradientOn {
 
 template <class F>
 struct ActQuantizeGradient {
-  const float *x, *dq;
+  const float *x, *scale, *dq;
   const float *dy, *clip; // or null
   GridAt grid;
   GradientKind kind;
   float* dx;
   F f;
-  struct Three {
-    float x, dq, dy;
+  struct Loaded {
+    float x, dq, dy, scale, clip;
   };
-  TRTACT_HD Three load(uint32_t i) const { return {x[i], dq[i], dy ? dy[i] : 0.0f}; }
-  TRTACT_HD float write(uint32_t i, Three v) const {
-    const QuantizedGradient t = grid.with(0, GradientOn{kind, clip ? *clip : 0.0f, f(v.x), v.dq});
+  TRTACT_HD Loaded load(uint32_t i) const { return {x[i], dq[i], dy ? dy[i] : 0.0f, *scale, clip ? *clip : 0.0f}; }
+  TRTACT_HD double term(uint32_t i, Loaded v) const {
+    const QuantizedGradient t = grid.with(v.scale, GradientOn{kind, v.clip, f(v.x), v.dq});
     dx[i] = f.derivative(v.x) * (t.da + v.dy);
     return t.sum;
   }
-  TRTACT_HD void store(uint32_t i, Three v) const { write(i, v); }
-  TRTACT_HD Two operator()(uint32_t i) const { return {write(i, load(i)), 0}; }
+  TRTACT_HD void store(uint32_t i, Loaded v) const { term(i, v); }
 };
 struct StoreSum {
   float* to;
   float factor;
-  TRTACT_HD void operator()(Two sum) const { *to = static_cast<float>(sum.a * factor); }
+  TRTACT_HD void operator()(double sum) const { *to = static_cast<float>(sum * factor); }
 };
 
 class ActQuantizeBackward : public Op {
@@ -164,7 +159,7 @@ class ActQuantizeBackward : public Op {
     }
     if (sum_) {
       require(elements(d.out(1)) == 1, "act quantize backward: dscale and dclip are one value");
-      workspace_bytes = bytes_of_pieces<AddTwo>(size_);
+      workspace_bytes = bytes_of_pieces<Add>(size_);
     }
     require_activation(p_.act);
   }
@@ -172,10 +167,10 @@ class ActQuantizeBackward : public Op {
     const GradientKind kind = p_.has_clip ? kLearnedClip : sum_ ? kLearnedStep : kStraightThrough;
     with_activation(p_.act, [&](auto f) {
       const ActQuantizeGradient<decltype(f)> g{
-          args.in[0], args.in[2], p_.has_dy ? args.in[at_dy_] : nullptr, p_.has_clip ? clip_.of(args) : nullptr,
-          grid_.at(scale_.of(args)), kind, args.out[0], f};
+          args.in[0], scale_.of(args), args.in[2], p_.has_dy ? args.in[at_dy_] : nullptr,
+          p_.has_clip ? clip_.of(args) : nullptr, grid_, kind, args.out[0], f};
       if (sum_)
-        reduce_all<AddTwo>(TRTACT_PLACE(act_quantize_gradient), args.lane.stream, size_, args.workspace, g,
+        reduce_all<Add>(TRTACT_PLACE(act_quantize_gradient), args.lane.stream, size_, args.workspace, g,
                            StoreSum{args.out[1], p_.has_clip ? 1.0f : p_.gradient_scale});
       else
         TRTACT_MAP(args.lane.stream, size_, g);
@@ -220,7 +215,7 @@ class Channels {
 struct WeightMagnitude {
   const float* w;
   Rows rows;
-  TRTACT_HD int32_t operator()(uint32_t c, uint32_t i) const { return magnitude_bits(w[rows.at(c, i)]); }
+  TRTACT_HD int32_t load(uint32_t c, uint32_t i) const { return magnitude_bits(w[rows.at(c, i)]); }
 };
 struct StoreScale {
   float* scale;
@@ -228,12 +223,15 @@ struct StoreScale {
   TRTACT_HD void operator()(uint32_t c, int32_t bits) const { scale[c] = scale_of(of_bits(bits), levels); }
 };
 struct WeightOnGrid {
-  const float* w;
+  const float *w, *scale;
   float* q;
   GridAt grid;
   Rows rows;
-  TRTACT_HD float load(uint32_t i) const { return w[i]; }
-  TRTACT_HD void store(uint32_t i, float v) const { q[i] = grid.with(i / rows.inner % rows.channels, ValueOn{v}); }
+  struct Loaded {
+    float w, scale;
+  };
+  TRTACT_HD Loaded load(uint32_t i) const { return {w[i], scale[i / rows.inner % rows.channels]}; }
+  TRTACT_HD void store(uint32_t i, Loaded v) const { q[i] = grid.with(v.scale, ValueOn{v.w}); }
 };
 
 class QuantizeWeights : public Op {
@@ -253,7 +251,7 @@ class QuantizeWeights : public Op {
       reduce_planes<MaxBits>(TRTACT_PLACE(weight_scales), args.lane.stream, rows.channels, channels_.length,
                              args.workspace, WeightMagnitude{args.in[0], rows}, StoreScale{args.out[1], p_.high});
     const float* scale = p_.learned ? scale_.of(args) : args.out[1];
-    TRTACT_MAP(args.lane.stream, rows.channels * channels_.length, WeightOnGrid{args.in[0], args.out[0], grid_.at(scale), rows});
+    TRTACT_MAP(args.lane.stream, rows.channels * channels_.length, WeightOnGrid{args.in[0], scale, args.out[0], grid_, rows});
   }
 
  private:
@@ -265,22 +263,28 @@ class QuantizeWeights : public Op {
 
 // Writes dw; the terms of dscale.
 struct WeightGradient {
-  const float *w, *dq;
+  const float *w, *scale, *dq;
   float* dw;
   GridAt grid;
   Rows rows;
-  TRTACT_HD Two operator()(uint32_t c, uint32_t i) const {
+  struct Loaded {
+    float w, dq, scale;
+  };
+  TRTACT_HD Loaded load(uint32_t c, uint32_t i) const {
     const size_t at = rows.at(c, i);
-    const QuantizedGradient t = grid.with(c, GradientOn{kLearnedStep, 0.0f, w[at], dq[at]});
-    dw[at] = t.da;
-    return {t.sum, 0};
+    return {w[at], dq[at], scale[c]};
+  }
+  TRTACT_HD double term(uint32_t c, uint32_t i, Loaded v) const {
+    const QuantizedGradient t = grid.with(v.scale, GradientOn{kLearnedStep, 0.0f, v.w, v.dq});
+    dw[rows.at(c, i)] = t.da;
+    return t.sum;
   }
 };
 struct StoreStep {
   float* dscale; // or null
   float factor;
-  TRTACT_HD void operator()(uint32_t c, Two sum) const {
-    if (dscale) dscale[c] = static_cast<float>(sum.a * factor);
+  TRTACT_HD void operator()(uint32_t c, double sum) const {
+    if (dscale) dscale[c] = static_cast<float>(sum * factor);
   }
 };
 
@@ -293,12 +297,12 @@ class QuantizeWeightsBackward : public Op {
     require_same(d.in(2), d.out(0), "quantize weights backward: dq and dw differ in shape or layout");
     require(elements(d.in(1)) == channels_.rows.channels && (!sum_ || elements(d.out(1)) == channels_.rows.channels),
             "quantize weights backward: the number of scales is not the axis's size");
-    workspace_bytes = bytes_of_planes<AddTwo>(channels_.rows.channels, channels_.length);
+    workspace_bytes = bytes_of_planes<Add>(channels_.rows.channels, channels_.length);
   }
   void run(const Args& args) const override {
-    reduce_planes<AddTwo>(
+    reduce_planes<Add>(
         TRTACT_PLACE(weight_gradient), args.lane.stream, channels_.rows.channels, channels_.length, args.workspace,
-        WeightGradient{args.in[0], args.in[2], args.out[0], grid_.at(scale_.of(args)), channels_.rows},
+        WeightGradient{args.in[0], scale_.of(args), args.in[2], args.out[0], grid_, channels_.rows},
         StoreStep{sum_ ? args.out[1] : nullptr, p_.gradient_scale});
   }
 

@@ -33,19 +33,22 @@ void launch(const Place& at, void (*kernel)(P...), dim3 grid, dim3 block, cudaSt
 #define TRTACT_PLACE(kernel) (::trtact::cuda::Place{__FILE__, #kernel, __LINE__})
 #define TRTACT_LAUNCH(kernel, ...) ::trtact::cuda::launch(TRTACT_PLACE(kernel), kernel, __VA_ARGS__)
 
+// Functors are __grid_constant__: what has an array in it would be copied to every thread's
+// own memory otherwise.
+
 constexpr unsigned kThreads = 256; // of a block, where nothing speaks for another number
 constexpr unsigned kUnroll = 4;    // elements of one thread, loaded before any is stored
 
 inline unsigned blocks_for(int64_t n, int64_t each) { return static_cast<unsigned>((n + each - 1) / each); }
 
 template <class F>
-__global__ void __launch_bounds__(kThreads) each_kernel(uint32_t n, F f) {
+__global__ void __launch_bounds__(kThreads) each_kernel(uint32_t n, const __grid_constant__ F f) {
   const uint32_t i = blockIdx.x * kThreads + threadIdx.x;
   if (i < n) f(i);
 }
 
 template <class F>
-__global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, F f) {
+__global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, const __grid_constant__ F f) {
   const uint32_t first = blockIdx.x * (kThreads * kUnroll) + threadIdx.x;
   decltype(f.load(0u)) v[kUnroll];
 #pragma unroll
@@ -57,7 +60,7 @@ __global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, F f) {
 }
 
 template <class F>
-__global__ void __launch_bounds__(kThreads) map_planes_kernel(uint32_t space, F f) {
+__global__ void __launch_bounds__(kThreads) map_planes_kernel(uint32_t space, const __grid_constant__ F f) {
   const auto row = f.plane(blockIdx.x);
   const uint32_t first = blockIdx.y * (kThreads * kUnroll) + threadIdx.x;
   decltype(row.load(0u)) v[kUnroll];

@@ -16,11 +16,10 @@ struct ElementLoss {
   float* g;
   float share;
   E error;
-  TRTACT_HD Two operator()(uint32_t i) const {
-    const float d = s[i] - t[i];
+  TRTACT_HD float load(uint32_t i) const { return s[i] - t[i]; }
+  TRTACT_HD double term(uint32_t i, float d) const {
     g[i] = share * error.derivative(d);
-    const double v = error.value(d);
-    return {v, v};
+    return error.value(d);
   }
 };
 // The mean of what was summed.
@@ -31,10 +30,7 @@ struct StoreValue {
     value[0] = static_cast<float>(sum.a / count);
     value[1] = static_cast<float>(sum.b / count);
   }
-};
-struct GroupValue {
-  const Two* part;
-  TRTACT_HD Two operator()(uint32_t i) const { return part[i]; }
+  TRTACT_HD void operator()(double sum) const { (*this)(Two{sum, sum}); }
 };
 
 struct Top {
@@ -122,7 +118,7 @@ class Loss : public Op {
     require(elements(d.out(0)) == 2, "loss: the value has two elements");
     require(p_.kind >= TRTACT_LOSS_SOFT_LABEL && p_.kind <= TRTACT_LOSS_CHANNEL_KL, "loss: unknown kind");
     if (p_.kind == TRTACT_LOSS_L2 || p_.kind == TRTACT_LOSS_L1) {
-      workspace_bytes = bytes_of_pieces<AddTwo>(size_);
+      workspace_bytes = bytes_of_pieces<Add>(size_);
       return;
     }
     require(p_.kind == TRTACT_LOSS_COSINE || p_.temperature > 0, "loss: the temperature must be positive");
@@ -149,10 +145,10 @@ class Loss : public Op {
     const float share = static_cast<float>(p_.weight / count);
     const StoreValue mean{value, count};
     if (p_.kind == TRTACT_LOSS_L2)
-      return reduce_all<AddTwo>(TRTACT_PLACE(squared_error), stream, size_, args.workspace,
+      return reduce_all<Add>(TRTACT_PLACE(squared_error), stream, size_, args.workspace,
                                 ElementLoss<SquaredError>{s, t, g, share, {}}, mean);
     if (p_.kind == TRTACT_LOSS_L1)
-      return reduce_all<AddTwo>(TRTACT_PLACE(absolute_error), stream, size_, args.workspace,
+      return reduce_all<Add>(TRTACT_PLACE(absolute_error), stream, size_, args.workspace,
                                 ElementLoss<AbsoluteError>{s, t, g, share, {}}, mean);
     Two* part = reinterpret_cast<Two*>(args.workspace);
     if (p_.kind == TRTACT_LOSS_COSINE) {
@@ -165,7 +161,7 @@ class Loss : public Op {
                             static_cast<float>(square * p_.weight / p_.temperature / count), channel, square});
     }
     reduce_all<AddTwo>(TRTACT_PLACE(mean_over_groups), stream, shape_.rows(), args.workspace + at_pieces_,
-                       GroupValue{part}, mean);
+                       Parts<AddTwo>{part}, mean);
   }
 
  private:

@@ -10,7 +10,7 @@ namespace {
 
 struct Magnitude {
   const float* x;
-  TRTACT_HD int32_t operator()(uint32_t i) const { return magnitude_bits(x[i]); }
+  TRTACT_HD int32_t load(uint32_t i) const { return magnitude_bits(x[i]); }
 };
 struct StoreBits {
   int32_t* out;
@@ -40,13 +40,11 @@ __global__ void __launch_bounds__(kThreads)
 struct PlaneValue {
   const float* x;
   uint32_t space;
-  TRTACT_HD Two operator()(uint32_t plane, uint32_t i) const {
-    return {static_cast<double>(x[static_cast<size_t>(plane) * space + i]), 0};
-  }
+  TRTACT_HD float load(uint32_t plane, uint32_t i) const { return x[static_cast<size_t>(plane) * space + i]; }
 };
 struct StorePlane {
   double* out;
-  TRTACT_HD void operator()(uint32_t plane, Two sum) const { out[plane] = sum.a; }
+  TRTACT_HD void operator()(uint32_t plane, double sum) const { out[plane] = sum; }
 };
 
 template <class T>
@@ -83,10 +81,10 @@ void histogram(Lane& lane, const trtact_tensor& t, const float* x, float upper, 
 
 void channel_sums(Lane& lane, const trtact_tensor& t, const float* x, double* sums) {
   const View v(t);
-  const size_t parts = bytes_of_planes<AddTwo>(v.n * v.c, v.space);
+  const size_t parts = bytes_of_planes<Add>(v.n * v.c, v.space);
   char* scratch = static_cast<char*>(lane.scratch(parts + static_cast<size_t>(v.n * v.c) * sizeof(double)));
   double* planes = reinterpret_cast<double*>(scratch + parts);
-  reduce_planes<AddTwo>(TRTACT_PLACE(channel_sums), lane.stream, v.n * v.c, v.space, scratch,
+  reduce_planes<Add>(TRTACT_PLACE(channel_sums), lane.stream, v.n * v.c, v.space, scratch,
                       PlaneValue{x, static_cast<uint32_t>(v.space)}, StorePlane{planes});
   const auto found = fetch<double>(lane, planes, v.n * v.c);
   for (int64_t i = 0; i < v.n * v.c; i++) sums[i % v.c] += found[i];

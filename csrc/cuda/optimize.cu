@@ -14,13 +14,13 @@ namespace {
 
 struct SquareOf {
   const float* g;
-  TRTACT_HD Two operator()(uint32_t i) const { return {static_cast<double>(g[i]) * g[i], 0}; }
+  TRTACT_HD double load(uint32_t i) const { return static_cast<double>(g[i]) * g[i]; }
 };
 struct StoreNorm {
   float* out;
   float scale, max_norm;
-  TRTACT_HD void operator()(Two sum) const {
-    const double norm = fabs(static_cast<double>(scale)) * sqrt(sum.a);
+  TRTACT_HD void operator()(double sum) const {
+    const double norm = fabs(static_cast<double>(scale)) * sqrt(sum);
     out[0] = static_cast<float>(norm);
     // A NaN stays one.
     const bool over = max_norm > 0 && !(norm <= max_norm);
@@ -32,10 +32,10 @@ class GradientNorm : public Op {
  public:
   explicit GradientNorm(const Desc& d) : p_(d.params<trtact_gradient_norm>()), size_(elements(d.in(0))) {
     require(elements(d.out(0)) == 2, "gradient norm: the output has two elements");
-    workspace_bytes = bytes_of_pieces<AddTwo>(size_);
+    workspace_bytes = bytes_of_pieces<Add>(size_);
   }
   void run(const Args& args) const override {
-    reduce_all<AddTwo>(TRTACT_PLACE(gradient_norm), args.lane.stream, size_, args.workspace, SquareOf{args.in[0]},
+    reduce_all<Add>(TRTACT_PLACE(gradient_norm), args.lane.stream, size_, args.workspace, SquareOf{args.in[0]},
                        StoreNorm{args.out[0], p_.scale, p_.max_norm});
   }
 
@@ -65,23 +65,34 @@ struct Update {
   float momentum, beta1, beta2, epsilon;
   bool nesterov;
 
-  TRTACT_HD void operator()(uint32_t i) const {
-    if (norm && !(fabsf(norm[0]) <= FLT_MAX)) return; // infinite or NaN
+  struct Loaded {
+    float w, first, second, g, rate, decay, correction1, correction2;
+    bool wanted;
+  };
+  TRTACT_HD Loaded load(uint32_t i) const {
+    if (norm && !(fabsf(norm[0]) <= FLT_MAX)) return {}; // infinite or NaN
     uint32_t low = 0, high = count; // the last segment that begins at i or before
     while (high - low > 1) {
       const uint32_t middle = (low + high) / 2;
       (segments[middle].from <= i ? low : high) = middle;
     }
     const trtact_segment& s = segments[low];
-    if (i < s.from || i >= s.from + s.count) return;
-    const float rate = control[0] * s.rate, gradient = (norm ? norm[1] : 1.0f) * g[i];
+    if (i < s.from || i >= s.from + s.count) return {};
+    return {w[i], first ? first[i] : 0.0f, second ? second[i] : 0.0f, (norm ? norm[1] : 1.0f) * g[i], control[0] * s.rate,
+            s.decay, second ? corrections[0] : 0.0f, second ? corrections[1] : 0.0f, true};
+  }
+  TRTACT_HD void store(uint32_t i, Loaded v) const {
+    if (!v.wanted) return;
     if (kind == TRTACT_SGD)
-      Sgd{}(w[i], gradient, rate, s.decay);
+      Sgd{}(v.w, v.g, v.rate, v.decay);
     else if (kind == TRTACT_MOMENTUM)
-      Momentum{momentum, nesterov}(w[i], first[i], gradient, rate, s.decay);
+      Momentum{momentum, nesterov}(v.w, v.first, v.g, v.rate, v.decay);
     else
-      Adam{beta1, beta2, epsilon, corrections[0], corrections[1], kind == TRTACT_ADAMW}(w[i], first[i], second[i],
-                                                                                       gradient, rate, s.decay);
+      Adam{beta1, beta2, epsilon, v.correction1, v.correction2, kind == TRTACT_ADAMW}(v.w, v.first, v.second, v.g, v.rate,
+                                                                                      v.decay);
+    w[i] = v.w;
+    if (first) first[i] = v.first;
+    if (second) second[i] = v.second;
   }
 };
 
@@ -109,8 +120,8 @@ class Optimize : public Op {
     if (!count_) return;
     float* corrections = reinterpret_cast<float*>(args.workspace);
     if (states_ == 3) TRTACT_EACH(args.lane.stream, 1, Corrections{args.in[1], p_.beta1, p_.beta2, corrections});
-    TRTACT_EACH(args.lane.stream, size_,
-                Update{args.in[0], args.in[1], with_norm_ ? args.in[2] : nullptr, args.out[0],
+    TRTACT_MAP(args.lane.stream, size_,
+               Update{args.in[0], args.in[1], with_norm_ ? args.in[2] : nullptr, args.out[0],
                        states_ > 1 ? args.out[1] : nullptr, states_ > 2 ? args.out[2] : nullptr, corrections,
                        segments_.get<trtact_segment>(), count_, p_.kind, p_.momentum, p_.beta1, p_.beta2, p_.epsilon,
                        p_.nesterov != 0});

@@ -57,11 +57,7 @@ class Pool : public Op {
 struct PlaneElement {
   const float* x;
   uint32_t space;
-  TRTACT_HD float operator()(uint32_t plane, uint32_t i) const { return x[static_cast<size_t>(plane) * space + i]; }
-};
-struct PlaneDouble {
-  PlaneElement of;
-  TRTACT_HD Two operator()(uint32_t plane, uint32_t i) const { return {static_cast<double>(of(plane, i)), 0}; }
+  TRTACT_HD float load(uint32_t plane, uint32_t i) const { return x[static_cast<size_t>(plane) * space + i]; }
 };
 struct MaxFloat {
   using Value = float;
@@ -71,7 +67,7 @@ struct MaxFloat {
 struct StoreMean {
   float* y;
   double space;
-  TRTACT_HD void operator()(uint32_t plane, Two sum) const { y[plane] = static_cast<float>(sum.a / space); }
+  TRTACT_HD void operator()(uint32_t plane, double sum) const { y[plane] = static_cast<float>(sum / space); }
 };
 struct StoreTop {
   float* y;
@@ -88,8 +84,8 @@ class GlobalPool : public Op {
   void run(const Args& args) const override {
     const PlaneElement element{args.in[0], static_cast<uint32_t>(in_.space)};
     if (kind_ == TRTACT_REDUCE_MEAN)
-      reduce_rows<AddTwo>(TRTACT_PLACE(global_mean), args.lane.stream, in_.n * in_.c, in_.space, PlaneDouble{element},
-                          StoreMean{args.out[0], static_cast<double>(in_.space)});
+      reduce_rows<Add>(TRTACT_PLACE(global_mean), args.lane.stream, in_.n * in_.c, in_.space, element,
+                       StoreMean{args.out[0], static_cast<double>(in_.space)});
     else
       reduce_rows<MaxFloat>(TRTACT_PLACE(global_max), args.lane.stream, in_.n * in_.c, in_.space, element,
                             StoreTop{args.out[0]});

@@ -119,7 +119,7 @@ struct Greatest {
 struct PlacedElement {
   const float* x;
   uint32_t space;
-  TRTACT_HD Place1 operator()(uint32_t plane, uint32_t i) const {
+  TRTACT_HD Place1 load(uint32_t plane, uint32_t i) const {
     return {x[static_cast<size_t>(plane) * space + i], i};
   }
 };

@@ -88,11 +88,10 @@ struct SoftmaxRow {
     for (uint32_t i = team.rank(); i < shape.length; i += team.size())
       top = greatest(top, from[static_cast<size_t>(i) * shape.inner]);
     top = team.reduce(top, Largest{});
-    AddTwo add;
-    Two sum = add.zero();
+    double sum = 0;
     for (uint32_t i = team.rank(); i < shape.length; i += team.size())
-      sum.a += exp_clamped(from[static_cast<size_t>(i) * shape.inner] - top);
-    const float total = static_cast<float>(team.reduce(sum, add).a);
+      sum += exp_clamped(from[static_cast<size_t>(i) * shape.inner] - top);
+    const float total = static_cast<float>(team.reduce(sum, Add{}));
     const float log_sum = log ? logf(total) : 0.0f;
     for (uint32_t i = team.rank(); i < shape.length; i += team.size()) {
       const size_t at = static_cast<size_t>(i) * shape.inner;

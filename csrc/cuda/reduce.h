@@ -46,52 +46,78 @@ __device__ typename C::Value block_reduce(typename C::Value v, C combine) {
   return all;
 }
 
+// What is reduced is a struct with load(i), or load(row, i) where there are rows: element
+// i's value, or where it has a term(i, loaded) too, what that computes the value from.
+// term may write what else it finds.
+template <class F, class V, class... At>
+__device__ auto term_of(int, const F& f, const V& loaded, At... at) -> decltype(f.term(at..., loaded)) {
+  return f.term(at..., loaded);
+}
+template <class F, class V, class... At>
+__device__ V term_of(long, const F&, const V& loaded, At...) { return loaded; }
+
+// The reduction of elements first, first + kThreads and so on below end, in this order.
+// Several are loaded before anything is written, as in map().
+template <class C, class F, class... Row>
+__device__ typename C::Value along(uint32_t first, uint32_t end, const F& f, Row... row) {
+  const C combine;
+  typename C::Value v = combine.zero();
+  for (; first < end; first += kThreads * kUnroll) {
+    decltype(f.load(row..., first)) loaded[kUnroll];
+#pragma unroll
+    for (unsigned k = 0; k < kUnroll; k++)
+      if (first + k * kThreads < end) loaded[k] = f.load(row..., first + k * kThreads);
+#pragma unroll
+    for (unsigned k = 0; k < kUnroll; k++)
+      if (first + k * kThreads < end) v = combine(v, term_of(0, f, loaded[k], row..., first + k * kThreads));
+  }
+  return v;
+}
+
 constexpr int64_t kPiece = 4096; // elements that one block reduces
 inline int64_t pieces_of(int64_t n) { return (n + kPiece - 1) / kPiece; }
 template <class C>
 constexpr size_t bytes_of_pieces(int64_t n) { return aligned(static_cast<size_t>(pieces_of(n)) * sizeof(typename C::Value)); }
 
 template <class C, class F>
-__global__ void __launch_bounds__(kThreads) reduce_pieces_kernel(uint32_t n, typename C::Value* part, F f) {
-  const C combine;
+__global__ void __launch_bounds__(kThreads) reduce_pieces_kernel(uint32_t n, typename C::Value* part, const __grid_constant__ F f) {
   const uint32_t first = blockIdx.x * static_cast<uint32_t>(kPiece);
   const uint32_t end = n - first < kPiece ? n : first + static_cast<uint32_t>(kPiece);
-  typename C::Value v = combine.zero();
-  for (uint32_t i = first + threadIdx.x; i < end; i += kThreads) v = combine(v, f(i));
-  v = block_reduce(v, combine);
+  const auto v = block_reduce(along<C>(first + threadIdx.x, end, f), C{});
   if (threadIdx.x == 0) part[blockIdx.x] = v;
 }
 
+template <class C>
+struct Parts {
+  const typename C::Value* part;
+  TRTACT_HD typename C::Value load(uint32_t i) const { return part[i]; }
+};
+
 template <class C, class G>
-__global__ void __launch_bounds__(kThreads) reduce_parts_kernel(uint32_t count, const typename C::Value* part, G finish) {
-  const C combine;
-  typename C::Value v = combine.zero();
-  for (uint32_t i = threadIdx.x; i < count; i += kThreads) v = combine(v, part[i]);
-  v = block_reduce(v, combine);
+__global__ void __launch_bounds__(kThreads)
+    reduce_parts_kernel(uint32_t count, const __grid_constant__ Parts<C> parts, const __grid_constant__ G finish) {
+  const auto v = block_reduce(along<C>(threadIdx.x, count, parts), C{});
   if (threadIdx.x == 0) finish(v);
 }
 
-// finish(the reduction of f(i) over all i below n), on the device. f may write what it
-// computes from element i. part has bytes_of_pieces<C>(n).
+// finish(the reduction of f over all i below n), on the device. part has
+// bytes_of_pieces<C>(n).
 template <class C, class F, class G>
 void reduce_all(const Place& at, cudaStream_t stream, int64_t n, void* part, const F& f, const G& finish) {
   auto* p = static_cast<typename C::Value*>(part);
   const int64_t count = pieces_of(n);
   launch(at, reduce_pieces_kernel<C, F>, static_cast<unsigned>(count), kThreads, stream, static_cast<uint32_t>(n), p, f);
   launch(at, reduce_parts_kernel<C, G>, 1u, kThreads, stream, static_cast<uint32_t>(count),
-         static_cast<const typename C::Value*>(p), finish);
+         Parts<C>{p}, finish);
 }
 
 template <class C, class F, class G>
-__global__ void __launch_bounds__(kThreads) reduce_rows_kernel(uint32_t length, F f, G finish) {
-  const C combine;
-  typename C::Value v = combine.zero();
-  for (uint32_t i = threadIdx.x; i < length; i += kThreads) v = combine(v, f(blockIdx.x, i));
-  v = block_reduce(v, combine);
+__global__ void __launch_bounds__(kThreads) reduce_rows_kernel(uint32_t length, const __grid_constant__ F f, const __grid_constant__ G finish) {
+  const auto v = block_reduce(along<C>(threadIdx.x, length, f, blockIdx.x), C{});
   if (threadIdx.x == 0) finish(blockIdx.x, v);
 }
 
-// finish(row, the reduction of f(row, i) over all i below length) for every row, one
+// finish(row, the reduction of f over all i below length) for every row, one
 // block each.
 template <class C, class F, class G>
 void reduce_rows(const Place& at, cudaStream_t stream, int64_t rows, int64_t length, const F& f, const G& finish) {
@@ -100,13 +126,10 @@ void reduce_rows(const Place& at, cudaStream_t stream, int64_t rows, int64_t len
 }
 
 template <class C, class F>
-__global__ void __launch_bounds__(kThreads) reduce_plane_pieces_kernel(uint32_t length, typename C::Value* part, F f) {
-  const C combine;
+__global__ void __launch_bounds__(kThreads) reduce_plane_pieces_kernel(uint32_t length, typename C::Value* part, const __grid_constant__ F f) {
   const uint32_t first = blockIdx.y * static_cast<uint32_t>(kPiece);
   const uint32_t end = length - first < kPiece ? length : first + static_cast<uint32_t>(kPiece);
-  typename C::Value v = combine.zero();
-  for (uint32_t i = first + threadIdx.x; i < end; i += kThreads) v = combine(v, f(blockIdx.x, i));
-  v = block_reduce(v, combine);
+  const auto v = block_reduce(along<C>(first + threadIdx.x, end, f, blockIdx.x), C{});
   if (threadIdx.x == 0) part[static_cast<size_t>(blockIdx.x) * gridDim.y + blockIdx.y] = v;
 }
 
@@ -114,7 +137,7 @@ template <class C>
 struct PlanePart {
   const typename C::Value* part;
   uint32_t count;
-  TRTACT_HD typename C::Value operator()(uint32_t plane, uint32_t i) const {
+  TRTACT_HD typename C::Value load(uint32_t plane, uint32_t i) const {
     return part[static_cast<size_t>(plane) * count + i];
   }
 };

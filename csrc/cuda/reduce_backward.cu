@@ -17,13 +17,12 @@ struct SoftmaxGradient {
   template <class Team>
   __device__ void operator()(uint32_t r, Team team) const {
     const size_t first = shape.first(r);
-    AddTwo add;
-    Two sum = add.zero();
+    double sum = 0;
     for (uint32_t i = team.rank(); i < shape.length; i += team.size()) {
       const size_t at = first + static_cast<size_t>(i) * shape.inner;
-      sum.a += log ? dy[at] : static_cast<double>(y[at]) * dy[at];
+      sum += log ? dy[at] : static_cast<double>(y[at]) * dy[at];
     }
-    const float s = static_cast<float>(team.reduce(sum, add).a);
+    const float s = static_cast<float>(team.reduce(sum, Add{}));
     for (uint32_t i = team.rank(); i < shape.length; i += team.size()) {
       const size_t at = first + static_cast<size_t>(i) * shape.inner;
       dx[at] = log ? dy[at] - exp_clamped(y[at]) * s : y[at] * (dy[at] - s);
@@ -78,14 +77,13 @@ struct ReduceGradient {
       return;
     }
     if (kind == TRTACT_REDUCE_L2) {
-      AddTwo add;
-      Two sum = add.zero();
+      double sum = 0;
       for (uint32_t i = team.rank(); i < shape.length; i += team.size()) {
         const double v = x[first + static_cast<size_t>(i) * shape.inner];
-        sum.a += v * v;
+        sum += v * v;
       }
-      sum = team.reduce(sum, add);
-      const float k = sum.a > 0 ? static_cast<float>(g / sqrt(sum.a)) : 0.0f;
+      sum = team.reduce(sum, Add{});
+      const float k = sum > 0 ? static_cast<float>(g / sqrt(sum)) : 0.0f;
       for (uint32_t i = team.rank(); i < shape.length; i += team.size()) {
         const size_t at = first + static_cast<size_t>(i) * shape.inner;
         dx[at] = k * x[at];
@@ -144,14 +142,14 @@ struct Dims {
 struct BroadcastTerm {
   const float *x, *other; // other or null
   Dims kept, summed;
-  TRTACT_HD Two operator()(uint32_t row, uint32_t i) const {
+  TRTACT_HD double load(uint32_t row, uint32_t i) const {
     const size_t at = kept.offset(row) + summed.offset(i);
-    return {other ? static_cast<double>(x[at]) * other[at] : static_cast<double>(x[at]), 0};
+    return other ? static_cast<double>(x[at]) * other[at] : static_cast<double>(x[at]);
   }
 };
 struct StoreRow {
   float* y;
-  TRTACT_HD void operator()(uint32_t row, Two sum) const { y[row] = static_cast<float>(sum.a); }
+  TRTACT_HD void operator()(uint32_t row, double sum) const { y[row] = static_cast<float>(sum); }
 };
 
 class SumTo : public Op {
@@ -184,10 +182,10 @@ class SumTo : public Op {
       }
       before = kept;
     }
-    workspace_bytes = bytes_of_planes<AddTwo>(rows_, length_);
+    workspace_bytes = bytes_of_planes<Add>(rows_, length_);
   }
   void run(const Args& args) const override {
-    reduce_planes<AddTwo>(TRTACT_PLACE(sum_to), args.lane.stream, rows_, length_, args.workspace,
+    reduce_planes<Add>(TRTACT_PLACE(sum_to), args.lane.stream, rows_, length_, args.workspace,
                           BroadcastTerm{args.in[0], product_ ? args.in[1] : nullptr, kept_, summed_}, StoreRow{args.out[0]});
   }
 

@@ -37,12 +37,12 @@ struct OneBlock {
 };
 
 template <class F>
-__global__ void __launch_bounds__(kThreads) rows_by_threads_kernel(uint32_t rows, F f) {
+__global__ void __launch_bounds__(kThreads) rows_by_threads_kernel(uint32_t rows, const __grid_constant__ F f) {
   const uint32_t row = blockIdx.x * kThreads + threadIdx.x;
   if (row < rows) f(row, OneThread{});
 }
 template <class F>
-__global__ void __launch_bounds__(kThreads) rows_by_blocks_kernel(F f) {
+__global__ void __launch_bounds__(kThreads) rows_by_blocks_kernel(const __grid_constant__ F f) {
   f(blockIdx.x, OneBlock{});
 }
 

@@ -49,6 +49,8 @@ int32_t device_open(int32_t index, trtact_device** out, trtact_error* error) {
 
 void device_close(trtact_device* d) {
   if (!d) return;
+  trtact_error ignored;
+  guarded(&ignored, [&] { d->device.enter(); });
   delete d;
   live_handles--;
 }

@@ -53,6 +53,7 @@ Memory::~Memory() {
 Lane::Lane() { TRTACT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)); }
 
 Lane::~Lane() {
+  const std::lock_guard lock(making());
   if (dnn_) cudnn().destroy(dnn_);
   if (blas_) cublas().destroy(blas_);
   cudaStreamDestroy(stream);
@@ -60,6 +61,7 @@ Lane::~Lane() {
 
 cudnnHandle_t Lane::dnn() {
   if (!dnn_) {
+    const std::lock_guard lock(making());
     check_dnn(cudnn().create(&dnn_), "cudnnCreate");
     check_dnn(cudnn().set_stream(dnn_, stream), "cudnnSetStream");
   }
@@ -68,6 +70,7 @@ cudnnHandle_t Lane::dnn() {
 
 cublasHandle_t Lane::blas() {
   if (!blas_) {
+    const std::lock_guard lock(making());
     check_blas(cublas().create(&blas_), "cublasCreate");
     check_blas(cublas().set_stream(blas_, stream), "cublasSetStream");
   }

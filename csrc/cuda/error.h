@@ -1,6 +1,8 @@
 // CUDA's status codes as exceptions that say where: file, line and call or kernel.
 #pragma once
 
+#include <mutex>
+
 #include "../common/tensor.h"
 #include "platform.h"
 
@@ -24,9 +26,17 @@ inline std::string text_of(cudaError_t e) {
   fail(what + " failed at " + (name ? name + 1 : file) + ":" + std::to_string(line) + ": " + text_of(e));
 }
 
-// What cuDNN or cuBLAS says, and where the GPU is lost, that.
+// Held while a stream is captured, and while a library's handle is made or destroyed, which
+// may wait for the whole device: that would end the capture.
+inline std::mutex& making() {
+  static std::mutex m;
+  return m;
+}
+
+// What cuDNN or cuBLAS says, and where the GPU is lost, that: their runtimes keep their
+// errors to themselves, so ours is asked by a call that does nothing.
 [[noreturn]] inline void fail_in_library(const std::string& what) {
-  const cudaError_t e = cudaPeekAtLastError();
+  const cudaError_t e = cudaFree(nullptr);
   fail(lost(e) ? what + ": " + text_of(e) : what);
 }
 

@@ -5,9 +5,11 @@ namespace {
 
 constexpr size_t kMostGraphs = 256;
 
+// A library that allocates meanwhile may: the mode is relaxed.
 cudaGraphExec_t capture(cudaStream_t stream, const std::function<void()>& enqueue) {
+  const std::lock_guard lock(making());
   cudaGraph_t graph = nullptr;
-  TRTACT_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  TRTACT_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
   try {
     enqueue();
   } catch (...) {
@@ -64,6 +66,7 @@ void Graphs::run(const void* key, const Signature& signature, cudaStream_t strea
       if (fresh) {
         drop(*e);
         e->signature = signature;
+        e->plain = false;
       }
     }
   }
@@ -76,8 +79,15 @@ void Graphs::run(const void* key, const Signature& signature, cudaStream_t strea
       e.busy = false;
     }
   } release{*this, *e};
-  if (fresh) return enqueue();
-  if (!e->graph) e->graph = capture(stream, enqueue);
+  if (fresh || e->plain) return enqueue();
+  if (!e->graph) {
+    try {
+      e->graph = capture(stream, enqueue);
+    } catch (const std::exception&) { // what is wrong with an operator it says again
+      e->plain = true;
+      return enqueue();
+    }
+  }
   TRTACT_CUDA(cudaGraphLaunch(e->graph, stream));
 }
 

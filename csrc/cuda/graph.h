@@ -1,7 +1,8 @@
 // Step lists as CUDA graphs. The second time that a list runs with the same operators
 // and addresses its launches are captured, and from then on it is one launch: a
 // network's hundreds of small kernels cost the host next to nothing. The first time
-// it runs as it is, for libraries allocate when they are first used.
+// it runs as it is, for libraries allocate when they are first used. A list that cannot be
+// captured, or only while another thread does what spoils a capture, runs as it is for good.
 #pragma once
 
 #include <functional>
@@ -28,6 +29,7 @@ class Graphs {
   struct Entry {
     Signature signature;
     cudaGraphExec_t graph = nullptr;
+    bool plain = false; // could not be captured
     uint64_t used = 0;
     bool busy = false; // another thread captures or launches it
   };

@@ -2,6 +2,7 @@ package compute
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,53 @@ func TestWhyThereIsNoDevice(t *testing.T) {
 				t.Errorf("%s devices: %v, want %q", c.devices, err, c.want)
 			}
 		}
+	}
+}
+
+// TestSpoiledCapture: a list that cannot be captured runs all the same.
+func TestSpoiledCapture(t *testing.T) {
+	for _, library := range testenv.ComputeLibraries(t) {
+		if library.Kind != "emulated" {
+			continue
+		}
+		t.Setenv("TRTACT_EMULATED_CAPTURE", "spoiled")
+		d, err := Open(library.Path, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		four := []Tensor{{Dims: []int{4}}}
+		op, err := d.NewOp(OpDesc{Params: Unary{Activation{Kind: Relu}}, Inputs: four, Outputs: four})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := d.Alloc(48)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := d.NewProgram([]Step{
+			{Op: op, Inputs: []Address{{b, 0}}, Outputs: []Address{{b, 16}}},
+			{Op: op, Inputs: []Address{{b, 16}}, Outputs: []Address{{b, 32}}},
+		}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 4 {
+			x, y := []float32{float32(i), -1, 2, -3}, make([]float32, 4)
+			err := b.Upload(0, x)
+			if err == nil {
+				err = p.Run(0, 2)
+			}
+			if err == nil {
+				err = b.Download(32, y)
+			}
+			if want := []float32{float32(i), 0, 2, 0}; err != nil || !slices.Equal(y, want) {
+				t.Errorf("run %d: %v, %v, want %v", i, y, err, want)
+			}
+		}
+		p.Close()
+		op.Close()
+		b.Close()
+		d.Close()
 	}
 }
 

@@ -166,9 +166,17 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 	if err := s.configured(c, &o); err != nil {
 		return o, err
 	}
+	quantising := ""
+	for _, name := range []string{"method", "exclude", "include", "depthwise", "pooled", "heads", "no-concat", "equalise", "bias-correction", "onnx-weights", "max-drop"} {
+		if c.IsSet(name) {
+			quantising = name
+		}
+	}
 	switch {
 	case !o.INT8 && (o.Data != "" && !o.FP16 || o.Plan != ""):
 		return o, usage("build", "--data and --plan are for --int8, which is not given")
+	case !o.INT8 && quantising != "":
+		return o, usage("build", "--%s is for --int8, which is not given", quantising)
 	case o.Val == "" && (o.ValImages != "" || c.IsSet("val-limit")):
 		return o, usage("build", "--val-images and --val-limit are for --val, which is not given")
 	case o.Images != "" && o.Data == "":

@@ -152,6 +152,25 @@ func TestBuildBadUse(t *testing.T) {
 	if err := os.WriteFile(text, []byte("not a model\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// Labels of which none counts.
+	var labels map[string]any
+	raw, err := os.ReadFile(testenv.Data(t, "coco", "annotations.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &labels)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range labels["annotations"].([]any) {
+		a.(map[string]any)["iscrowd"] = 1
+	}
+	if raw, err = json.Marshal(labels); err != nil {
+		t.Fatal(err)
+	}
+	crowds := filepath.Join(t.TempDir(), "crowds.json")
+	if err := os.WriteFile(crowds, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -174,6 +193,10 @@ func TestBuildBadUse(t *testing.T) {
 		{[]string{"build", model, "--int8", "--data", data, "--val-limit", "3"}, fault.CodeUsage, "for --val"},
 		{[]string{"build", model, "--int8", "--data", "nowhere"}, fault.CodeBadInput, "--data nowhere: no such file"},
 		{[]string{"build", model, "--int8", "--data", "--fp16"}, fault.CodeUsage, "--data needs a value and --fp16 is a flag"},
+		{[]string{"build", model, "--method", "entropy"}, fault.CodeUsage, "--method is for --int8"},
+		{[]string{"build", model, "--int8", "--data", data, "--max-drop", "inf"}, fault.CodeUsage, "--max-drop +Inf"},
+		{[]string{"build", model, "--int8", "--data", data, "--iters", "10", "--warmup", "11"}, fault.CodeUsage, "TrainConfig.warmup must not be longer than the 10 steps"},
+		{[]string{"build", model, "--int8", "--data", data, "--val", crowds, "--val-images", testenv.Data(t, "coco", "images"), "--val-limit", "1"}, fault.CodeBadInput, "has no box to find in the 1 pictures"},
 		{[]string{"build", text, "--int8", "--data", data}, fault.CodeBadInput, "text.onnx"},
 		{[]string{"build", "nowhere.onnx", "--int8", "--data", data}, fault.CodeBadInput, "nowhere.onnx: no such file"},
 		{[]string{"build", dir, "--int8", "--data", data}, fault.CodeBadInput, "it is a folder"},

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -60,6 +61,9 @@ func applyTraining(c *urfave.Context, cfg *config.Config) error {
 	}
 	if c.IsSet("iters") {
 		cfg.Train.Epochs = 0
+		if !c.IsSet("warmup") {
+			cfg.Train.Warmup = min(cfg.Train.Warmup, cfg.Train.TrainIter)
+		}
 	}
 	if c.IsSet("lr") {
 		rate := c.Float64("lr")
@@ -151,6 +155,9 @@ func (s *session) configured(c *urfave.Context, o *job.BuildOptions) error {
 	if err := applyTraining(c, cfg); err != nil {
 		return err
 	}
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
 	base, err := job.Configure(cfg)
 	if err != nil {
 		return err
@@ -182,8 +189,8 @@ func (s *session) configured(c *urfave.Context, o *job.BuildOptions) error {
 	}
 	if c.IsSet("max-drop") {
 		drop := c.Float64("max-drop")
-		if !(drop >= 0) {
-			return usage("build", "--max-drop %g: expected 0 or more", drop)
+		if !(drop >= 0) || math.IsInf(drop, 1) {
+			return usage("build", "--max-drop %g: expected a number from 0 on", drop)
 		}
 		o.Distil.MaxDrop = &drop
 	}
@@ -198,10 +205,16 @@ func fillFrom(c *urfave.Context, o, base *job.BuildOptions) {
 	o.FloatEngine = o.FloatEngine || base.FloatEngine
 	o.EngineOfFloat, o.TopK, o.OriginMetric, o.Tolerance = base.EngineOfFloat, base.TopK, base.OriginMetric, base.Tolerance
 	if !c.IsSet("data") {
-		o.Data, o.Images = base.Data, base.Images
+		o.Data = base.Data
+		if !c.IsSet("images") {
+			o.Images = base.Images
+		}
 	}
 	if !c.IsSet("val") {
-		o.Val, o.ValImages = base.Val, base.ValImages
+		o.Val = base.Val
+		if !c.IsSet("val-images") {
+			o.ValImages = base.ValImages
+		}
 	}
 	if !c.IsSet("val-limit") {
 		o.ValLimit = base.ValLimit
@@ -214,9 +227,6 @@ func fillFrom(c *urfave.Context, o, base *job.BuildOptions) {
 	}
 	if !c.IsSet("family") {
 		o.Load.Family = base.Load.Family
-	}
-	if !c.IsSet("pixels") {
-		o.Load.Pixels = base.Load.Pixels
 	}
 	if !c.IsSet("onnx-weights") {
 		o.Weights = base.Weights
@@ -232,10 +242,14 @@ func fillFrom(c *urfave.Context, o, base *job.BuildOptions) {
 		"bias-correction": func() { o.Calibrate.Biases = flags.Biases },
 		"exclude":         func() { p.Exclude = flags.Placement.Exclude },
 		"include":         func() { p.Include = flags.Placement.Include },
-		"depthwise":       func() { p.Depthwise = flags.Placement.Depthwise },
-		"pooled":          func() { p.Pooled = flags.Placement.Pooled },
-		"heads":           func() { p.QuantizeHeads = flags.Placement.QuantizeHeads },
-		"no-concat":       func() { p.Concat = flags.Placement.Concat },
+		"depthwise": func() {
+			if p.Depthwise = flags.Placement.Depthwise; p.Depthwise && o.Calibrate.Layers != nil {
+				o.Calibrate.Layers = append(o.Calibrate.Layers, job.Depthwise)
+			}
+		},
+		"pooled":    func() { p.Pooled = flags.Placement.Pooled },
+		"heads":     func() { p.QuantizeHeads = flags.Placement.QuantizeHeads },
+		"no-concat": func() { p.Concat = flags.Placement.Concat },
 	} {
 		if c.IsSet(name) {
 			take()

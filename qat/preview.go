@@ -34,7 +34,7 @@ func Describe(ctx context.Context, r Run) (*Preview, error) {
 	}
 	p.CheckpointBytes = 8 * int64(len(state))
 	var took time.Duration
-	for range 2 { // the first one also touches the memory
+	for range min(2, p.Steps) { // the first one also touches the memory
 		if err := t.step(ctx); err != nil {
 			return nil, err
 		}

@@ -117,6 +117,11 @@ func readSidecar(path string) (*Artifact, error) {
 	case len(a.Inputs) == 0 || len(a.Outputs) == 0:
 		err = fmt.Errorf("sidecar %s lists no inputs or no outputs", SidecarPath(path))
 	}
+	for _, in := range a.Inputs {
+		if p := in.Profile; p != nil && (len(p.Min) != len(in.Dims) || len(p.Opt) != len(in.Dims) || len(p.Max) != len(in.Dims)) {
+			err = fmt.Errorf("sidecar %s: the sizes that input %q may have are not of its %d dimensions", SidecarPath(path), in.Name, len(in.Dims))
+		}
+	}
 	return a, err
 }
 

@@ -72,6 +72,7 @@ func TestReadRefuses(t *testing.T) {
 		{"no version", edit(`"version": "1.7.1"`, `"version": ""`), "which TensorRT"},
 		{"unknown backend", edit(`"backend": "rtx"`, `"backend": "sql"`), `unknown backend "sql"`},
 		{"wrong type", edit(`"inputs": [`, `"inputs": 4, "other": [`), "cannot unmarshal"},
+		{"half a profile", edit(`"dims": [`, `"profile": {"min": [], "opt": [1, 3, 8, 8], "max": []}, "dims": [`), "are not of its"},
 		{"no inputs", edit(`"inputs": [`, `"inputs": [], "other": [`), "no inputs"},
 		{"folder", func(t *testing.T, e, s string) { os.Remove(e); os.Mkdir(e, 0o755) }, "no regular file"},
 		{"pipe", func(t *testing.T, e, s string) {

@@ -210,8 +210,8 @@ func (c *Config) checkTrain() *problem {
 	if t.Epochs == 0 && t.TrainIter == 0 {
 		return problemAt("TrainConfig.train_iter", "and epochs are both not set, so that training would not end")
 	}
-	if t.TrainIter > 0 && t.Warmup >= t.TrainIter {
-		return problemAt("TrainConfig.warmup", "must be shorter than the %d steps of train_iter, found %d", t.TrainIter, t.Warmup)
+	if t.TrainIter > 0 && t.Warmup > t.TrainIter {
+		return problemAt("TrainConfig.warmup", "must not be longer than the %d steps of train_iter, found %d", t.TrainIter, t.Warmup)
 	}
 	if r := &t.LearningRate; r.Type == SchedulePiecewise {
 		const path = "TrainConfig.learning_rate."

@@ -284,7 +284,7 @@ func TestRefusals(t *testing.T) {
 		{"Quantization: {exclude: ['(']}", ":1: Quantization.exclude has a pattern that is no regular expression: error parsing regexp: missing closing ): `(`"},
 		{"Global: {image_dir: a}", ":1: Global.image_dir belongs to image_path, which is not given"},
 		{"Global: {eval_cmd: ./score}", ":1: Global.eval_cmd must contain {onnx}, which stands for the model to measure"},
-		{"TrainConfig: {warmup: 50, train_iter: 50}", ":1: TrainConfig.warmup must be shorter than the 50 steps of train_iter, found 50"},
+		{"TrainConfig: {warmup: 51, train_iter: 50}", ":1: TrainConfig.warmup must not be longer than the 50 steps of train_iter, found 51"},
 		{"TrainConfig: {learning_rate: {learning_rate: 1}}", ":1: TrainConfig.learning_rate needs the key type"},
 		{"TrainConfig: {learning_rate: {type: CosineAnnealingDecay}}", ":1: TrainConfig.learning_rate of type CosineAnnealingDecay needs the key learning_rate"},
 		{"TrainConfig: {learning_rate: {type: CosineAnealingDecay}}", ":1: TrainConfig.learning_rate.type must be one of Constant, PiecewiseDecay, CosineAnnealingDecay, found CosineAnealingDecay; did you mean CosineAnnealingDecay?"},

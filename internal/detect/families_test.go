@@ -702,6 +702,19 @@ func TestRecognizeNormalisationInGraph(t *testing.T) {
 	}
 }
 
+// TestTurnedChannels: where the graph turns the channels round, what each of them is
+// normalised by goes with it.
+func TestTurnedChannels(t *testing.T) {
+	b := newBuilder(128)
+	turned := b.op("Gather", axis(1), "images", b.ints(2, 1, 0))
+	conv := b.op("Conv", map[string]onnx.Attr{"strides": []int64{16, 16}, "kernel_shape": []int64{16, 16}}, turned, b.constant([]int{8, 3, 16, 16}, weight))
+	g := b.model(t, conv).Graph
+	f := (&subject{walker: &walker{g: g, ix: g.Index()}}).normalised("images", PixelFormat{Order: "rgb", Mean: [3]float32{1, 2, 3}, Std: [3]float32{4, 5, 6}})
+	if f.Order != "bgr" || f.Mean != [3]float32{3, 2, 1} || f.Std != [3]float32{6, 5, 4} {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestHeadNodesPassesDecoding(t *testing.T) {
 	b := newBuilder(128)
 	f := b.feature(32)

@@ -187,6 +187,8 @@ func (s *subject) normalised(input string, f PixelFormat) PixelFormat {
 		case n.Op == "Cast" || n.Op == "Identity":
 		case s.reverses(n):
 			f.Order = map[string]string{"rgb": "bgr", "bgr": "rgb"}[f.Order]
+			slices.Reverse(f.Mean[:])
+			slices.Reverse(f.Std[:])
 		case n.Op == "Div" && len(constant) > 0 && n.Input(0) == tensor:
 			scaled, unit = true, unit || !shifted && largest < 2
 		case n.Op == "Mul" && len(constant) > 0:

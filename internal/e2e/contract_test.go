@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +133,12 @@ func TestMainJob(t *testing.T) {
 	if built {
 		for _, name := range []string{"a.engine", "a.engine.json", "a.float.engine", "a.float.engine.json"} {
 			want[name] = true
+		}
+	}
+	if built { // for the same GPUs, to be compared
+		var float struct{ Targets []string }
+		if err := json.Unmarshal(read(t, filepath.Join(dir, "out", "a.float.engine.json")), &float); err != nil || !slices.Equal(float.Targets, r.Engine.Targets) {
+			t.Errorf("the float engine is for %v, the other for %v (%v)", float.Targets, r.Engine.Targets, err)
 		}
 	}
 	for name := range contents(t, filepath.Join(dir, "out")) {

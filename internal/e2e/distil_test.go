@@ -161,6 +161,10 @@ func TestDryRun(t *testing.T) {
 	if r.code != 0 || !strings.Contains(r.out, "head0.cls_pred_out") || !strings.Contains(r.out, "600 steps of 8 pictures") {
 		t.Errorf("exit code %d\n%s\n%s", r.code, r.out, r.err)
 	}
+	r = run(t, workLimit, dir, "build", sampleFile("shapes.onnx"), "--int8", "--data", sampleFile("calib", "images"), "-o", "m.engine", "--float-engine", "--qat", "on", "--iters", "1", "--dry-run")
+	if r.code != 0 || !strings.Contains(r.out, "1 steps of 8 pictures") || !strings.Contains(r.out, "m.float.engine.json") {
+		t.Errorf("one step: exit code %d\n%s\n%s", r.code, r.out, r.err)
+	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 		t.Errorf("left behind: %v, %v", files, err)
 	}

@@ -130,7 +130,7 @@ func (b *building) engine(ctx context.Context, final *Detector) error {
 	r.Size.Engine = engine.Artifact.Engine.Bytes
 	if o.FloatEngine && final != b.d {
 		// For the same GPUs, so that the two can be compared.
-		if o.Engine.Targets, err = trt.ParseTargets(engine.Artifact.Targets); err != nil {
+		if b.o.Engine.Targets, err = trt.ParseTargets(engine.Artifact.Targets); err != nil {
 			return err
 		}
 		engine, err := build(b.d, o.floatEnginePath(), "build_float")

@@ -102,9 +102,17 @@ func engineDetector(path string, inputs, outputs []trt.Tensor, a *trt.Artifact, 
 	switch {
 	case o.Like != "":
 		d.Spec, err = likeSpec(o, inputs)
-	case a.Detector != nil && (family == "auto" || family == detect.None):
-		if d.Spec, err = storedSpec(a.Detector); err == nil && family == detect.None {
+	case a.Detector != nil:
+		d.Spec, err = storedSpec(a.Detector)
+		switch {
+		case err != nil || family == "auto" || family == d.Spec.Family:
+		case family == detect.None:
 			d.Spec.Family, d.Spec.Head.Coding = detect.None, detect.None
+		default:
+			err = fault.BadInput(fmt.Errorf("what it was built from is of family %s, not %s: leave --family out, or name that ONNX file with --like", d.Spec.Family, family))
+		}
+		if err == nil && o.Pixels != "" {
+			err = d.Spec.Pixels.Change(o.Pixels)
 		}
 	case family == detect.None || o.AnyEngine:
 		d.Spec, err = detect.Recognize(d.Model, detect.None)

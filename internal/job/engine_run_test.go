@@ -49,6 +49,9 @@ func TestEngineDetector(t *testing.T) {
 	if d, err = engineDetector("m.engine", in, out, artifact(spec), LoadOptions{Family: "none"}); err != nil || d.Spec.Family != detect.None {
 		t.Errorf("as no detector: %+v, %v", d, err)
 	}
+	if d, err = engineDetector("m.engine", in, out, artifact(spec), LoadOptions{Family: "yolov8", Pixels: "bgr,stretch"}); err != nil || d.Spec.Pixels.Order != "bgr" || d.Spec.Pixels.Resize != detect.Stretch {
+		t.Errorf("with other pixels: %+v, %v", d, err)
+	}
 	if d, err = engineDetector("m.engine", in, out, &trt.Artifact{}, LoadOptions{AnyEngine: true}); err != nil || d.Spec.Family != detect.None || d.Spec.Input != "images" {
 		t.Errorf("an engine that nothing is known of: %+v, %v", d, err)
 	}
@@ -65,6 +68,7 @@ func TestEngineDetector(t *testing.T) {
 		{artifact(small), LoadOptions{}, fault.CodeBadInput, `pictures of 640x320, and its input "images" is [2 3 640 640]`},
 		{artifact("text"), LoadOptions{}, fault.CodeBadInput, "in a form that can be read"},
 		{artifact(spec), LoadOptions{Height: 320, Width: 320}, fault.CodeUsage, "takes pictures of 640x640, not 320x320"},
+		{artifact(spec), LoadOptions{Family: "yolox"}, fault.CodeBadInput, "of family yolov8, not yolox"},
 		{&trt.Artifact{}, LoadOptions{}, fault.CodeBadInput, "--like"},
 		{&trt.Artifact{}, LoadOptions{Like: "absent.onnx"}, fault.CodeBadInput, "absent.onnx"},
 	} {

@@ -72,7 +72,7 @@ func (o BuildOptions) check() error {
 		paths = append(paths, o.onnxPath(), o.planPath())
 	}
 	if o.FloatEngine && !o.NoEngine {
-		paths = append(paths, o.floatEnginePath())
+		paths = append(paths, o.floatEnginePath(), trt.SidecarPath(o.floatEnginePath()))
 	}
 	if o.Work != "" || o.INT8 && o.Distil.wanted() {
 		work, _ := o.workPath()

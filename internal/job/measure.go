@@ -140,6 +140,9 @@ func (b *building) baseline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if v.figures != nil && v.value < 0 { // as pycocotools says it
+		return fault.BadInput(fmt.Errorf("%s has no box to find in the %d pictures that accuracy is measured on: give other labels, or leave --val out", b.o.Val, v.images))
+	}
 	b.note(form, v)
 	b.float = &v
 	if want := b.o.OriginMetric; want != 0 && math.Abs(v.value-want) > b.o.Tolerance {

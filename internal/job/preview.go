@@ -52,6 +52,9 @@ func (m *Machine) Preview(ctx context.Context, o BuildOptions) (*Preview, error)
 	p := &Preview{Model: b.r.Model, Family: b.r.Family, Shape: b.r.Shape, Distil: o.Distil.Mode, Files: []string{o.onnxPath(), o.planPath(), o.reportPath(), o.resultPath()}}
 	if !o.NoEngine {
 		p.Files = append([]string{o.enginePath(), trt.SidecarPath(o.enginePath())}, p.Files...)
+		if o.FloatEngine {
+			p.Files = append(p.Files, o.floatEnginePath(), trt.SidecarPath(o.floatEnginePath()))
+		}
 	}
 	if b.in.val != nil {
 		p.Val = len(b.in.val.Images)

@@ -128,7 +128,7 @@ func (b *builder) fitsMemory(bytes, batch int) error {
 		}
 		whose = "this machine has"
 		if b.device.Name() == "cuda" {
-			whose, most = "free on the GPU is", free
+			whose, most = "free on the GPU is", free-forLibraries(most)
 		}
 	}
 	if bytes <= most {
@@ -146,6 +146,10 @@ func (b *builder) fitsMemory(bytes, batch int) error {
 	return fault.BadInput(&NoRoom{fits, fmt.Sprintf("compile: one run takes %.2f GiB of memory, %s %.2f GiB: %s",
 		float64(bytes)/gib, whose, float64(most)/gib, advice)})
 }
+
+// forLibraries is what of a GPU's memory is left for what comes beside tensors: workspaces
+// of cuBLAS for each stream, kernels, graphs.
+func forLibraries(total int) int { return min(512<<20, total/16) }
 
 // batch is how many images the network's first input holds.
 func (n *Network) batch() int {

@@ -146,7 +146,7 @@ func (tr *Trainer) fitsWorkers() error {
 	}
 	shared := (1+tr.momentCount())*(tr.t.parameterBytes+memoryUnit) + tr.t.derivedBytes + memoryUnit
 	each := tr.n.ContextBytes() + 3*memoryUnit + tr.o.Beside
-	if shared+each*tr.o.Workers <= free {
+	if free -= forLibraries(total); shared+each*tr.o.Workers <= free {
 		return nil
 	}
 	const mib = 1 << 20

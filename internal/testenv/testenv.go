@@ -12,8 +12,12 @@ import (
 	"testing"
 )
 
-// Root is the repository's root folder.
+// Root is the repository's root folder: TRTACT_ROOT, of tests that were compiled in
+// another place (scripts/gpu.sh pack).
 func Root() string {
+	if root := os.Getenv("TRTACT_ROOT"); root != "" {
+		return root
+	}
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }

@@ -117,6 +117,7 @@ func (s *session) eval(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	d.WarnIfPoor(e.Metrics.AP, ds.Path)
 	if path := c.String("save"); path != "" {
 		if err := coco.WriteResults(path, e.Results); err != nil {
 			return err

@@ -23,16 +23,16 @@ func suppresses(op string) bool {
 
 // CutNMS names the tensors to make the outputs of a model that ends in
 // non-maximum suppression (ONNX's own or a plugin of TensorRT or Paddle) or in
-// a selection of the best boxes (TopK, as in end-to-end heads): the tensor of
-// predictions where all outputs come from a single one, else boxes and scores:
-// those from which the best are chosen, or which go into the suppression. found is false when the model has no
-// such end. Shapes must have been inferred; the caller extracts the graph up
+// a choice: of the best boxes (TopK, as in end-to-end heads) or of each box's best class
+// (ArgMax, as DeepStream wants it). They are the tensor of predictions where all outputs
+// come from a single one, else boxes and scores: those from which is chosen, or which go
+// into the suppression. found is false when the model has no such end. Shapes must have been inferred; the caller extracts the graph up
 // to these tensors and then calls Recognize.
 func CutNMS(m *onnx.Model) (tensors []string, found bool) {
 	w := newWalker(m.Graph)
 	var first, nms *onnx.Node // the first node of the end, and the first suppression
 	for _, n := range m.Graph.Nodes {
-		if n.Op != "TopK" && !suppresses(n.Op) || w.constant[n.Output(0)] || !w.afterHeads(n) {
+		if n.Op != "TopK" && n.Op != "ArgMax" && !suppresses(n.Op) || w.constant[n.Output(0)] || !w.afterHeads(n) {
 			continue
 		}
 		if first == nil {
@@ -64,7 +64,39 @@ func CutNMS(m *onnx.Model) (tensors []string, found bool) {
 	if nms == nil || w.constant[nms.Input(0)] || w.constant[nms.Input(1)] || nms.Input(1) == "" {
 		return nil, false
 	}
-	return []string{nms.Input(0), nms.Input(1)}, true
+	return []string{w.turned(nms.Input(0)), w.allClasses(nms.Input(1))}, true
+}
+
+// turned is the boxes from which those of a suppression were made by putting y before x.
+func (w *walker) turned(boxes string) string {
+	if n := w.ix.Producer[boxes]; n != nil && n.Op == "Gather" {
+		if t := w.g.Init[n.Input(1)]; t != nil {
+			if at, err := t.Ints(); err == nil && slices.Equal(at, []int64{1, 0, 3, 2}) {
+				return n.Input(0)
+			}
+		}
+	}
+	return boxes
+}
+
+// allClasses is the scores of every class where a suppression is given the best of them.
+func (w *walker) allClasses(scores string) string {
+	for name := scores; ; {
+		n := w.ix.Producer[name]
+		if n == nil {
+			return scores
+		}
+		switch n.Op {
+		case "Unsqueeze", "Transpose", "Reshape":
+			name = n.Input(0)
+			continue
+		case "ReduceMax":
+			if d := w.dims(n.Input(0)); len(d) == 3 {
+				return n.Input(0)
+			}
+		}
+		return scores
+	}
 }
 
 // afterHeads says whether no trained layer follows a node.

@@ -320,6 +320,10 @@ func (s *Spec) box(c candidate, images map[string][]float32) [4]float32 {
 			v[i] = sigmoid(v[i])
 		}
 	}
+	if h.Unit {
+		w, h := float32(s.Width), float32(s.Height)
+		v = [4]float32{v[0] * w, v[1] * h, v[2] * w, v[3] * h}
+	}
 	switch h.Coding {
 	case Corners:
 		return v

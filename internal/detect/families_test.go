@@ -163,6 +163,15 @@ func (b *builder) freeRows(strides []int, columns int, level func(feature string
 	return b.op("Transpose", perm(0, 2, 1), b.concat(2, levels...))
 }
 
+// perStride is what level makes of each of three strides.
+func (b *builder) perStride(level func(feature string) []string) []string {
+	var all []string
+	for _, stride := range []int{8, 16, 32} {
+		all = append(all, level(b.feature(stride))...)
+	}
+	return all
+}
+
 func (b *builder) yolox(decoded bool) string {
 	rows := b.freeRows([]int{8, 16, 32}, 85, func(f string, _ int) []string {
 		return []string{b.conv(f, 8, 4), b.op("Sigmoid", nil, b.conv(f, 8, 1)), b.op("Sigmoid", nil, b.conv(f, 8, 80))}
@@ -377,6 +386,60 @@ func TestRecognizePublishedForms(t *testing.T) {
 			boxes, scores := b.distanceBoxes(17, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Transpose", perm(0, 2, 1), scores)}
 		}, "yolov8", Corners, 80, 6},
+		{"yolox, a map a stride", "", func(b *builder) []string {
+			return b.perStride(func(f string) []string {
+				return []string{b.concat(1, b.conv(f, 8, 4), b.op("Sigmoid", nil, b.conv(f, 8, 1)), b.op("Sigmoid", nil, b.conv(f, 8, 80)))}
+			})
+		}, "yolox", Exponential, 80, 9},
+		{"yolox, three maps a stride", "", func(b *builder) []string {
+			return b.perStride(func(f string) []string { return []string{b.conv(f, 8, 80), b.conv(f, 8, 1), b.conv(f, 8, 4)} })
+		}, "yolox", Exponential, 80, 9},
+		{"yolox without its Focus, told by its SiLU", "", func(b *builder) []string {
+			for range 9 {
+				b.op("Mul", nil, "images", b.op("Sigmoid", nil, "images"))
+			}
+			return []string{b.yolox(true)}
+		}, "yolox", Centre, 80, 9},
+		{"yolox boxes beside scores", "", func(b *builder) []string {
+			b.op("Slice", nil, "images", b.ints(0), b.ints(1), b.ints(2)) // Focus
+			rows := b.yolox(true)
+			return []string{b.slice(rows, 0, 4), b.op("Mul", nil, b.slice(rows, 5, 85), b.slice(rows, 4, 5))}
+		}, "yolox", Centre, 80, 9},
+		{"yolov8 as Rockchip has it, with the sums of the scores", "", func(b *builder) []string {
+			return b.perStride(func(f string) []string {
+				scores := b.op("Sigmoid", nil, b.conv(f, 8, 80))
+				sum := b.op("ReduceSum", map[string]onnx.Attr{"keepdims": int64(1)}, scores, b.ints(1))
+				return []string{b.conv(f, 8, 64), scores, b.op("Clip", nil, sum, b.scalar(0), b.scalar(1))}
+			})
+		}, "yolov8", Distances, 80, 6},
+		{"yolov8 raw, 20 classes, two maps a stride", "", func(b *builder) []string {
+			return b.perStride(func(f string) []string { return []string{b.conv(f, 8, 64), b.conv(f, 8, 20)} })
+		}, "yolov8", Distances, 20, 6},
+		{"yolov8 raw, 20 classes, a map a stride", "", func(b *builder) []string {
+			return b.perStride(func(f string) []string { return []string{b.concat(1, b.conv(f, 8, 64), b.conv(f, 8, 20))} })
+		}, "yolov8", Distances, 20, 6},
+		{"yolov8 raw, channels last, as many classes as rows", "", func(b *builder) []string {
+			return b.perStride(func(f string) []string {
+				return []string{b.op("Transpose", perm(0, 2, 3, 1), b.conv(f, 8, 64)), b.op("Transpose", perm(0, 2, 3, 1), b.op("Sigmoid", nil, b.conv(f, 8, 16)))}
+			})
+		}, "yolov8", Distances, 16, 6},
+		{"yolov8 rows with logits for scores", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(16, true)
+			logits := b.g.Nodes[len(b.g.Nodes)-1].Input(0)
+			if scores != b.g.Nodes[len(b.g.Nodes)-1].Output(0) {
+				return nil
+			}
+			return []string{b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, logits))}
+		}, "yolov8", Centre, 80, 6},
+		{"yolov5, objectness multiplied into the scores", "", func(b *builder) []string {
+			rows := b.decodedRows(true, 80)
+			return []string{b.concat(2, b.slice(rows, 0, 4), b.op("Mul", nil, b.slice(rows, 5, 85), b.slice(rows, 4, 5)))}
+		}, "yolov8", Centre, 80, 3},
+		{"yolov8, the same output twice", "", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(16, true)
+			rows := b.concat(1, boxes, scores)
+			return []string{rows, b.op("Identity", nil, rows)}
+		}, "yolov8", Centre, 80, 6},
 		{"ppyoloe with scale_factor", "", func(b *builder) []string {
 			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "scale_factor", Type: onnx.Float, Dims: []int{1, 2}})
 			boxes, scores := b.distanceBoxes(17, false)
@@ -479,6 +542,24 @@ func TestCutNMS(t *testing.T) {
 			picked := b.reshape(b.ops("TopK", 2, nil, best, b.ints(20))[1], 20)
 			return nms(b, b.op("Gather", axis(1), boxes, picked), b.op("Transpose", perm(0, 2, 1), b.op("Gather", axis(1), scores, picked))), []string{boxes, scores}
 		}, "rtmdet"},
+		{"corners turned to y, x for the suppression", func(b *builder) ([]string, []string) {
+			boxes, scores := b.distanceBoxes(16, false)
+			boxes = b.op("Transpose", perm(0, 2, 1), boxes)
+			return nms(b, b.op("Gather", axis(2), boxes, b.ints(1, 0, 3, 2)), scores), []string{boxes, scores}
+		}, "yolov8"},
+		{"the best score alone goes into the suppression", func(b *builder) ([]string, []string) {
+			boxes, scores := b.distanceBoxes(16, false)
+			boxes = b.op("Transpose", perm(0, 2, 1), boxes)
+			return nms(b, boxes, b.op("ReduceMax", map[string]onnx.Attr{"axes": []int64{1}, "keepdims": int64(1)}, scores)), []string{boxes, scores}
+		}, "yolov8"},
+		{"each box's best class, as DeepStream wants it", func(b *builder) ([]string, []string) {
+			boxes, scores := b.distanceBoxes(16, false)
+			rows := b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))
+			cls := b.slice(rows, 4, 84)
+			best := b.op("ReduceMax", map[string]onnx.Attr{"axes": []int64{2}, "keepdims": int64(1)}, cls)
+			label := b.op("Cast", map[string]onnx.Attr{"to": int64(onnx.Float)}, b.op("ArgMax", map[string]onnx.Attr{"axis": int64(2), "keepdims": int64(1)}, cls))
+			return []string{b.concat(2, b.slice(rows, 0, 4), best, label)}, []string{rows}
+		}, "yolov8"},
 		{"yolov10, best of all", func(b *builder) ([]string, []string) {
 			boxes, scores := b.distanceBoxes(16, false)
 			rows := b.op("Transpose", perm(0, 2, 1), b.concat(1, boxes, scores))
@@ -542,6 +623,13 @@ func TestDecodePlanted(t *testing.T) {
 			name := s.Outputs[1].Name
 			return []plant{{name, at(0), 0}, {name, at(1), 0}, {name, at(2), 0}, {name, at(3), 0}, {name, at(4), 20}, {name, at(5 + class), 20}}
 		}, Detection{X1: 5.5*16 - 31, Y1: 3.5*16 - 22.5, X2: 5.5*16 + 31, Y2: 3.5*16 + 22.5, Class: class, Score: 1}},
+		{"yolov8 in shares of the input, cell 3", func(b *builder) []string {
+			boxes, scores := b.distanceBoxes(16, true)
+			return []string{b.concat(1, b.op("Mul", nil, boxes, b.scalar(1.0/size)), scores)}
+		}, 0, func(s *Spec) []plant {
+			n, name := s.Outputs[0].Dims[2], s.Outputs[0].Name
+			return []plant{{name, 3, 0.5}, {name, n + 3, 0.25}, {name, 2*n + 3, 0.25}, {name, 3*n + 3, 0.125}, {name, (4+class)*n + 3, 0.75}}
+		}, Detection{X1: 48, Y1: 24, X2: 80, Y2: 40, Class: class, Score: 0.75}},
 		{"yolox: stride 32, row 2, column 1", func(b *builder) []string { return []string{b.yolox(false)} }, 0, func(s *Spec) []plant {
 			at := (16*16 + 8*8 + 2*4 + 1) * 85
 			name := s.Outputs[0].Name
@@ -629,6 +717,15 @@ func TestRecognizeRefuses(t *testing.T) {
 			boxes, scores := b.distanceBoxes(16, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Softmax", axis(2), b.op("Transpose", perm(0, 2, 1), scores))}
 		}, fault.CodeBadInput, []string{"--family"}},
+		{"rows reshaped where they should have been transposed", "yolox", func(b *builder) []string {
+			f := b.feature(32)
+			return []string{b.reshape(b.concat(1, b.conv(f, 8, 4), b.conv(f, 8, 1), b.conv(f, 8, 80)), 1, 16, 85)}
+		}, fault.CodeBadInput, []string{"--family yolox"}},
+		{"an operator of onnxruntime's own", "auto", func(b *builder) []string {
+			y := b.op("QuickGelu", nil, b.feature(32))
+			b.g.Nodes[len(b.g.Nodes)-1].Domain = "com.microsoft"
+			return []string{b.conv(y, 8, 5)}
+		}, fault.CodeBadInput, []string{"QuickGelu", "com.microsoft"}},
 		{"a second input", "auto", func(b *builder) []string {
 			b.g.Inputs = append(b.g.Inputs, onnx.Value{Name: "prompt", Type: onnx.Float, Dims: []int{1, 7}})
 			return []string{b.decodedRows(true, 80)}

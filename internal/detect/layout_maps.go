@@ -105,6 +105,16 @@ func (s *subject) maps() ([]fieldMap, error) {
 		}
 		all = append(all, f)
 	}
+	// A cube, with as many channels as rows and columns, has its channels where the others
+	// have them.
+	cube := func(f fieldMap) bool { return len(f.Dims) == 4 && f.Dims[1] == f.Dims[3] && f.Dims[2] == f.Dims[3] }
+	if slices.ContainsFunc(all, func(f fieldMap) bool { return len(f.Dims) == 4 && f.axis == 3 }) {
+		for i := range all {
+			if cube(all[i]) {
+				all[i].axis = 3
+			}
+		}
+	}
 	slices.SortStableFunc(all, func(a, b fieldMap) int { return a.stride - b.stride })
 	return all, nil
 }
@@ -188,6 +198,72 @@ func matchAnchorMaps(s *subject) (Head, string, error) {
 	return h, s.anchorFamily(), nil
 }
 
+// matchObjectMaps takes YOLOX's maps: for every stride box, objectness and classes, in one or
+// in three.
+func matchObjectMaps(s *subject) (Head, string, error) {
+	all, err := s.maps()
+	if err != nil {
+		return Head{}, "", err
+	}
+	h := Head{Coding: Exponential}
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].stride == all[0].stride {
+			n++
+		}
+		l, err := s.objectLevel(&h, all[:n])
+		if err != nil {
+			return Head{}, "", err
+		}
+		h.Levels, all = append(h.Levels, l), all[n:]
+	}
+	if len(h.Levels) < 2 {
+		return Head{}, "", fmt.Errorf("a single map")
+	}
+	return h, "yolox", nil
+}
+
+// objectLevel reads one stride's map, or its three in any order, and what h has of them.
+func (s *subject) objectLevel(h *Head, maps []fieldMap) (Level, error) {
+	first := maps[0]
+	l := Level{Stride: first.stride, Height: first.h, Width: first.w}
+	classes := 0
+	switch len(maps) {
+	case 1:
+		parts := s.parts(first.Name, first.axis)
+		at := boundaries(parts)
+		if !slices.Contains(at, 4) || !slices.Contains(at, 5) || anyPart(within(parts, 0, 4), func(p part) bool { return p.probability() || p.decoded() }) {
+			break
+		}
+		l.Box, l.Object, l.Class, classes = first.slot(0), first.slot(4), first.slot(5), first.channels-5
+		h.ObjectLogits = !anyPart(within(parts, 4, 5), probability)
+		h.ClassLogits = !anyPart(within(parts, 5, first.channels), probability)
+	case 3:
+		for _, f := range maps {
+			logits := !anyPart(s.parts(f.Name, f.axis), probability)
+			switch {
+			case f.channels == 4 && l.Box.Output == "":
+				l.Box = f.slot(0)
+			case f.channels == 1 && l.Object.Output == "" && !s.summed(f):
+				l.Object, h.ObjectLogits = f.slot(0), logits
+			default:
+				l.Class, h.ClassLogits, classes = f.slot(0), logits, f.channels
+			}
+		}
+	}
+	if l.Box.Output == "" || l.Object.Output == "" || classes < 1 || h.Classes > 0 && classes != h.Classes {
+		return l, fmt.Errorf("stride %d has not box, objectness and classes", l.Stride)
+	}
+	h.Classes = classes
+	return l, nil
+}
+
+// summed reports a map of the sums of each cell's scores, which Rockchip's exporters put
+// beside them to find the best cells faster.
+func (s *subject) summed(f fieldMap) bool {
+	return f.channels == 1 && anyPart(s.parts(f.Name, f.axis), func(p part) bool { return p.has("ReduceSum") })
+}
+
 // matchDistanceMaps takes, for every stride, a map of class scores and one of
 // distances to the sides (softmax bins or plain), apart or in one.
 func matchDistanceMaps(s *subject) (Head, string, error) {
@@ -197,6 +273,7 @@ func matchDistanceMaps(s *subject) (Head, string, error) {
 	}
 	h := Head{Coding: Distances, CellCentre: 0.5}
 	family := "yolov8"
+	all = slices.DeleteFunc(all, s.summed)
 	for i := 0; i < len(all); {
 		pair := all[i : i+1]
 		if i+1 < len(all) && all[i+1].stride == all[i].stride {
@@ -237,7 +314,8 @@ func (s *subject) distanceLevel(pair []fieldMap) (l Level, classes, bins int, lo
 	l = Level{Stride: first.stride, Height: first.h, Width: first.w}
 	if len(pair) == 2 {
 		box, class := pair[1], pair[0]
-		if isBox := s.boxChannels(pair[0]); isBox && (!s.boxChannels(pair[1]) || pair[1].channels == s.classHint()) {
+		if isBox := s.boxChannels(pair[0]); isBox && (!s.boxChannels(pair[1]) || pair[1].channels == s.classHint() ||
+			binned(pair[0].channels) && !binned(pair[1].channels) && pair[0].channels != s.classHint()) {
 			box, class = pair[0], pair[1]
 		} else if !s.boxChannels(box) {
 			return l, 0, 0, false, fmt.Errorf("neither %q nor %q holds distances", pair[0].Name, pair[1].Name)
@@ -259,10 +337,17 @@ func (s *subject) distanceLevel(pair []fieldMap) (l Level, classes, bins int, lo
 		case before == s.classHint() && after%4 == 0, anyPart(parts[:i], probability) && !anyPart(parts[i:], probability) && after%4 == 0:
 			l.Box, l.Class = first.slot(before), first.slot(0)
 			return l, before, after / 4, !anyPart(parts[:i], probability), nil
+		case binned(before) && !anyPart(parts, probability):
+			l.Box, l.Class = first.slot(0), first.slot(before)
+			return l, after, before / 4, true, nil
 		}
 	}
 	return l, 0, 0, false, fmt.Errorf("output %q %v is not put together from classes and distances", first.Name, first.Dims)
 }
+
+// binned says whether so many channels are those of four sides in the bins of YOLOv8 or of
+// YOLOv6 and PP-YOLOE.
+func binned(channels int) bool { return channels == 4*16 || channels == 4*17 }
 
 // boxChannels says whether a map could hold distances to four sides.
 func (s *subject) boxChannels(f fieldMap) bool {
@@ -272,7 +357,7 @@ func (s *subject) boxChannels(f fieldMap) bool {
 
 // matchFastestDet takes one map of sigmoid objectness, box and softmax classes.
 func matchFastestDet(s *subject) (Head, string, error) {
-	if len(s.outputs) != 1 || len(s.outputs[0].Dims) != 4 {
+	if len(s.outputs) != 1 || len(s.outputs[0].Dims) != 4 && len(s.outputs[0].Dims) != 3 {
 		return Head{}, "", errOutputs
 	}
 	f, ok := s.asMap(s.outputs[0])

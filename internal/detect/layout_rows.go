@@ -20,6 +20,7 @@ func anyPart(parts []part, f func(part) bool) bool { return slices.ContainsFunc(
 
 func probability(p part) bool { return p.probability() }
 func decoded(p part) bool     { return p.decoded() }
+func unit(p part) bool        { return p.unit }
 func softmax(p part) bool     { return p.has("Softmax") }
 
 // rowAxes says which axis of a rank-3 output holds the channels. The other one
@@ -118,7 +119,7 @@ func matchRows(s *subject) (Head, string, error) {
 		h.ObjectLogits = !constant && !anyPart(in, probability)
 	}
 	if anyPart(box, decoded) {
-		h.Levels = []Level{level}
+		h.Levels, h.Unit = []Level{level}, anyPart(box, unit)
 		if !object && !sized(box) { // before a suppression, or a choice of the best
 			h.Coding = Corners
 			return h, s.cornerFamily(per), nil
@@ -130,6 +131,9 @@ func matchRows(s *subject) (Head, string, error) {
 	}
 	if !object {
 		return Head{}, "", fmt.Errorf("boxes are neither decoded nor accompanied by objectness")
+	}
+	if per == 1 && !(slices.Contains(at, 4) && slices.Contains(at, 5)) {
+		return Head{}, "", fmt.Errorf("box, objectness and classes do not come apart: the channels may have been reshaped where they should have been transposed")
 	}
 	family := "yolox"
 	h.Coding = Exponential
@@ -164,6 +168,8 @@ func (s *subject) hasObjectness(at []int, per int) (bool, error) {
 	switch {
 	case per == 3 && s.want == "yolov8":
 		return false, fmt.Errorf("three predictions a cell: yolov8 has one")
+	case per == 3 && slices.Contains(at, 4) && channels-4 == s.classHint(): // multiplied into the classes
+		return false, nil
 	case per == 3:
 		return true, nil
 	case named > 0 && slices.Contains(at, 5+named):
@@ -192,7 +198,7 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 		return "yolov8"
 	case constant:
 		return "yolov6"
-	case per == 1 && s.focus():
+	case per == 1 && (s.focus() || s.smooth()):
 		return "yolox"
 	case per == 1:
 		return "yolov6"
@@ -253,6 +259,21 @@ func sized(box []part) bool {
 	})
 }
 
+// smooth says whether the activations are SiLU: YOLOX without its Focus; YOLOv6 that had an
+// objectness has ReLU.
+func (s *subject) smooth() bool {
+	n := 0
+	for _, node := range s.g.Nodes {
+		switch node.Op {
+		case "Sigmoid":
+			n++
+		case "Relu", "HardSwish":
+			n--
+		}
+	}
+	return n > 8
+}
+
 // focus says whether the image, normalised or not, is first taken apart into four, as
 // YOLOX does.
 func (s *subject) focus() bool {
@@ -285,7 +306,7 @@ func matchNanoDet(s *subject) (Head, string, error) {
 	at := boundaries(parts)
 	classes := 0
 	for i := 1; i < len(parts); i++ {
-		if rest := at[len(parts)] - at[i]; rest >= 8 && rest%4 == 0 && !anyPart(parts[:i], func(p part) bool { return !probability(p) }) &&
+		if rest := at[len(parts)] - at[i]; rest >= 8 && rest%4 == 0 && !anyPart(parts[:i], func(p part) bool { return !probability(p) || p.decoded() }) &&
 			!anyPart(parts[i:], func(p part) bool { return p.probability() || p.decoded() }) {
 			classes = at[i]
 			break
@@ -352,12 +373,16 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 		ClassLogits: !anyPart(s.parts(score.Name, classAxis), probability)}
 	strides, per, _ := s.pyramid(rows, nil)
 	family := s.cornerFamily(per)
-	if slices.Contains(strides, 64) {
+	switch {
+	case sized(boxes):
+		h.Coding = Centre
+		if !s.focus() && family != "yolov5" && family != "yolov7" {
+			family = "yolov8"
+		}
+	case slices.Contains(strides, 64):
 		family = "picodet"
 	}
-	if sized(boxes) {
-		h.Coding, family = Centre, "yolov8"
-	}
+	h.Unit = anyPart(boxes, unit)
 	h.Levels = []Level{{Height: 1, Width: rows, Box: rowSlot(box, boxAxis, 0), Class: rowSlot(score, classAxis, 0)}}
 	return h, family, nil
 }

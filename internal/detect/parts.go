@@ -17,6 +17,8 @@ type operations struct {
 	grid bool
 	// first is the arithmetic operation nearest to the output, "" if none.
 	first string
+	// unit: that operation divides pixels by the size of the picture.
+	unit bool
 	// between is the nearest sum or difference of two values that both depend
 	// on the input, "Add", "Sub" or "".
 	between string
@@ -39,7 +41,7 @@ func (w *walker) note(o *operations, n *onnx.Node) {
 		return
 	}
 	if o.first == "" {
-		o.first = n.Op
+		o.first, o.unit = n.Op, w.toUnit(n)
 	}
 	if n.Op != "Add" && n.Op != "Sub" {
 		return
@@ -64,6 +66,25 @@ func (w *walker) note(o *operations, n *onnx.Node) {
 		}
 		o.grid = o.grid || extents > 1
 	}
+}
+
+// toUnit says whether a node brings coordinates of hundreds of pixels to 0..1.
+func (w *walker) toUnit(n *onnx.Node) bool {
+	const size = 32 // more than any stride's share of a box, less than any picture
+	for _, in := range n.Inputs {
+		t := w.g.Init[in]
+		if t == nil || !t.Type.IsFloat() || t.Len() == 0 {
+			continue
+		}
+		v := t.Floats()
+		switch n.Op {
+		case "Div":
+			return in == n.Input(1) && slices.Min(v) >= size
+		case "Mul":
+			return slices.Min(v) > 0 && slices.Max(v) <= 1.0/size
+		}
+	}
+	return false
 }
 
 func (o operations) clone() operations {

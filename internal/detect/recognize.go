@@ -39,6 +39,7 @@ func layouts() []layout {
 		{"rows of classes and distance bins", []string{"nanodet"}, matchNanoDet},
 		{"boxes beside class scores", []string{"ppyoloe", "picodet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "rtmdet"}, matchBoxesScores},
 		{"rows of box, objectness and classes", []string{"yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe"}, matchRows},
+		{"one map per stride of box, objectness and classes", []string{"yolox"}, matchObjectMaps},
 		{"one map per stride with three anchors", []string{"yolov5", "yolov7"}, matchAnchorMaps},
 		{"class and distance maps per stride", []string{"picodet", "nanodet", "yolov6", "yolov8", "ppyoloe"}, matchDistanceMaps},
 	}
@@ -74,9 +75,11 @@ func recognize(m *onnx.Model, family string) (*Spec, error) {
 	for _, out := range m.Graph.Outputs {
 		dims := s.dims(out.Name)
 		if dims == nil && family != "none" {
-			return nil, fmt.Errorf("output %q has no static shape: give the input size with --shape", out.Name)
+			return nil, s.shapeless(out.Name)
 		}
-		s.outputs = append(s.outputs, Output{Name: out.Name, Dims: dims})
+		if !s.again(out.Name) {
+			s.outputs = append(s.outputs, Output{Name: out.Name, Dims: dims})
+		}
 	}
 	if family == "none" {
 		spec.Pixels, spec.Head.Coding = s.normalised(spec.Input, pixelFormat(family)), None
@@ -112,6 +115,23 @@ func recognize(m *onnx.Model, family string) (*Spec, error) {
 	slog.Debug("looked for " + why)
 	return nil, fmt.Errorf("the outputs %s of an input of %dx%d are of no known detector (--verbose tells why); give --family: %s; none is a network that is no detector",
 		s.describe(), s.height, s.width, strings.Join(Families()[1:], ", "))
+}
+
+// shapeless is the error of an output without a shape: the nearest node behind which there is
+// none may be of another tool's own operators.
+func (s *subject) shapeless(output string) error {
+	for _, n := range s.g.Nodes {
+		if n.Domain != "" && n.Domain != "ai.onnx" && s.dims(n.Output(0)) == nil {
+			return fmt.Errorf("node %q (%s) is of the operators of %s, which are not ONNX's: export the model anew; onnxruntime saves one without them at its optimisation levels disabled and basic", n.Name, n.Op, n.Domain)
+		}
+	}
+	return fmt.Errorf("output %q has no static shape: give the input size with --shape", output)
+}
+
+// again reports an output that is another one under a second name.
+func (s *subject) again(name string) bool {
+	n := s.ix.Producer[name]
+	return n != nil && n.Op == "Identity" && slices.ContainsFunc(s.outputs, func(o Output) bool { return o.Name == n.Input(0) })
 }
 
 // inputs finds the image input and what else has to be fed.

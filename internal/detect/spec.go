@@ -71,6 +71,8 @@ type Head struct {
 	Classes int    `json:"classes"`
 	// Bins is the number of softmax bins of each distance; 1 for plain distances.
 	Bins int `json:"bins,omitempty"`
+	// Unit: centres, sizes and corners are shares of the input's width and height.
+	Unit bool `json:"unit,omitempty"`
 	// CellCentre is where in its cell a distance starts: 0.5 or 0 (NanoDet-Plus).
 	CellCentre float32 `json:"cell_centre,omitempty"`
 	// ClassLogits, ObjectLogits, BoxLogits: the sigmoid is left to the decoder.

@@ -133,7 +133,11 @@ func isProjection(t *onnx.Tensor) bool {
 			tolerance = 0.5 // stored as 8-bit integers
 		}
 		for i, x := range v {
-			if !(step > 0) || math.Abs(float64(x)-step*float64(i)) > tolerance*math.Max(1, float64(i)) {
+			allowed := tolerance * math.Max(1, float64(i))
+			if len(v) >= 8 {
+				allowed = math.Max(allowed, 0.1*step) // what had 8 bits once, dequantised since
+			}
+			if !(step > 0) || math.Abs(float64(x)-step*float64(i)) > allowed {
 				return false
 			}
 		}

@@ -72,6 +72,7 @@ func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) 
 		return nil, fault.BadInput(fmt.Errorf("%s is quantised already, with %s, which TensorRT does not take: give the float model", path, op))
 	}
 	d.Quantized = slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return n.Op == "QuantizeLinear" })
+	planarInput(m.Graph)
 	if err := resize(m, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -96,6 +97,11 @@ func prepare(path string, source *onnx.Model, o LoadOptions) (*Detector, error) 
 	}
 	if err := shape.Infer(m, nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if o.Family != detect.None {
+		if err := batchedOutputs(m); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	spec, err := recognize(m, o)
 	if err != nil {
@@ -185,31 +191,24 @@ func recognize(m *onnx.Model, o LoadOptions) (*detect.Spec, error) {
 	return spec, nil
 }
 
-// floatInput has a picture input of bytes, which the graph normalises itself, take the same
-// numbers as float32: TensorRT knows inputs of bytes since 8.6 only, and all that computes
-// here starts from float32.
-func floatInput(m *onnx.Model) error {
-	image := imageInput(m.Graph)
-	if image == nil || image.Type != onnx.Uint8 {
-		return nil
-	}
-	image.Type = onnx.Float
-	if err := shape.Infer(m, nil); err != nil {
-		return fmt.Errorf("input %q is of bytes, and the graph does not take float32 in their place: %w", image.Name, err)
-	}
-	return nil
-}
-
 // Notes say what was settled in loading that a user may not expect.
 func (d *Detector) Notes(o LoadOptions) (list []string) {
 	name := filepath.Base(d.Path)
 	was, is := imageInput(d.Source.Graph), imageInput(d.Model.Graph)
 	if was != nil && is != nil {
-		if slices.Contains(was.Dims[2:], onnx.Dynamic) && o.Height == 0 {
+		if slices.Contains(was.Dims[1:], onnx.Dynamic) && o.Height == 0 {
 			list = append(list, fmt.Sprintf("%s leaves the size of its input open: it is taken at %dx%d; --shape asks for another", name, is.Dims[2], is.Dims[3]))
 		}
 		if was.Dims[0] > 1 && was.Dims[0] != is.Dims[0] {
 			list = append(list, fmt.Sprintf("%s takes %d pictures at once; from here on it takes %d", name, was.Dims[0], is.Dims[0]))
+		}
+	}
+	if was != nil && is != nil && was.Dims[1] != 3 && was.Dims[3] == 3 && is.Dims[1] == 3 {
+		list = append(list, fmt.Sprintf("%s takes pictures pixel by pixel, height x width x 3; from here on it takes planes, 3 x height x width", name))
+	}
+	for i, out := range d.Model.Graph.Outputs {
+		if len(d.CutAt) == 0 && i < len(d.Source.Graph.Outputs) && len(d.Source.Graph.Outputs[i].Dims) == 2 && len(out.Dims) == 3 {
+			list = append(list, fmt.Sprintf("%s gives %s without a batch in front; from here on it is %v", name, out.Name, out.Dims))
 		}
 	}
 	if was != nil && is != nil && was.Type != is.Type {

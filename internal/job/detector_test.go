@@ -111,37 +111,6 @@ func TestLoadDetectorSays(t *testing.T) {
 	}
 }
 
-// TestBytes: a picture input of bytes becomes one of float32, with the graph's own
-// normalisation behind it.
-func TestBytes(t *testing.T) {
-	g := &onnx.Graph{Name: "g", Info: map[string]onnx.Value{},
-		Nodes: []*onnx.Node{
-			{Name: "cast", Op: "Cast", Inputs: []string{"x"}, Outputs: []string{"f"}, Attrs: map[string]onnx.Attr{"to": int64(onnx.Float)}},
-			{Name: "scale", Op: "Div", Inputs: []string{"f", "c"}, Outputs: []string{"s"}},
-			{Name: "conv", Op: "Conv", Inputs: []string{"s", "w"}, Outputs: []string{"y"}},
-		},
-		Inputs: []onnx.Value{{Name: "x", Type: onnx.Uint8, Dims: []int{1, 3, 32, 32}}}, Outputs: []onnx.Value{{Name: "y", Type: onnx.Float}},
-		Init: map[string]*onnx.Tensor{"c": onnx.Scalar(float32(255)), "w": onnx.NewTensor([]int{2, 3, 1, 1}, make([]float32, 6))}}
-	path := filepath.Join(t.TempDir(), "m.onnx")
-	if err := (&onnx.Model{IR: 8, Opset: 13, Graph: g}).Save(path); err != nil {
-		t.Fatal(err)
-	}
-	o := LoadOptions{Family: "none"}
-	d, err := LoadDetector(path, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if in := d.Model.Graph.Inputs[0]; in.Type != onnx.Float || d.Source.Graph.Inputs[0].Type != onnx.Uint8 {
-		t.Errorf("the input is %v, the file's %v", in.Type, d.Source.Graph.Inputs[0].Type)
-	}
-	if d.Spec.Pixels.Std != [3]float32{1, 1, 1} {
-		t.Errorf("pixels are divided by %v", d.Spec.Pixels.Std)
-	}
-	if notes := d.Notes(o); len(notes) != 1 || !strings.Contains(notes[0], "0 to 255") {
-		t.Errorf("notes %q", notes)
-	}
-}
-
 func TestLoadDetectorRefuses(t *testing.T) {
 	model := testenv.Data(t, "models", "yolov5n.onnx")
 	for _, c := range []struct {

@@ -149,9 +149,16 @@ func (b *building) baseline(ctx context.Context) error {
 		return fault.BadInput(fmt.Errorf("%s: origin_metric is %g and %.4g was measured, more than the tolerance of %g apart: pictures, labels or the model's family and size are not what they were when it was taken; correct them or origin_metric",
 			b.o.Model, want, v.value, b.o.Tolerance))
 	}
-	if b.meter.command == nil && v.value < poor {
-		slog.Warn(fmt.Sprintf("%s finds next to nothing on %s (mAP %.2f): check --family (%s), --shape and that the labels' categories are the model's, in its order",
-			b.o.Model, b.o.Val, 100*v.value, b.d.Spec.Family))
+	if b.meter.command == nil {
+		b.d.WarnIfPoor(v.value, b.o.Val)
 	}
 	return nil
+}
+
+// WarnIfPoor says what to look at where the detector's mAP on labels is next to nothing.
+func (d *Detector) WarnIfPoor(mAP float64, labels string) {
+	if mAP >= 0 && mAP < poor {
+		slog.Warn(fmt.Sprintf("%s finds next to nothing on %s (mAP %.2f): check --family (%s), what its pixels become (%s; --pixels), --shape and that the labels' categories are the model's, in its order",
+			d.Path, labels, 100*mAP, d.Spec.Family, d.Spec.Pixels))
+	}
 }

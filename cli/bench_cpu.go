@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"trtact/internal/bench"
+	"trtact/internal/fault"
 	"trtact/internal/job"
 	"trtact/internal/nn"
+	"trtact/internal/onnx"
 	"trtact/trt"
 )
 
@@ -98,12 +100,10 @@ func (t *timedModel) profile(ctx context.Context, runs int) ([]trt.LayerTime, er
 			return nil, err
 		}
 	}
-	var list []trt.LayerTime
+	list := make([]trt.LayerTime, len(steps))
 	for i, step := range steps {
-		if step.Where != "host" {
-			list = append(list, trt.LayerTime{Name: fmt.Sprintf("%s (%s)", step.Op, step.Where), Nodes: []string{step.Node},
-				Milliseconds: 1000 * total[i] / float64(runs)})
-		}
+		list[i] = trt.LayerTime{Name: fmt.Sprintf("%s (%s)", step.Op, step.Where), Nodes: []string{step.Node},
+			Milliseconds: 1000 * total[i] / float64(runs)}
 	}
 	return list, nil
 }
@@ -125,19 +125,44 @@ func (s *session) timedOnCPU(m *job.Machine, path string, load job.LoadOptions, 
 	}
 	t := &timedModel{bench.Model{Model: path, Quantized: d.Quantized, Batch: d.Spec.Batch, Height: d.Spec.Height, Width: d.Spec.Width}, n, c}
 	random := rand.New(rand.NewPCG(uint64(s.seed), 0))
-	pixels := make([]float32, d.Spec.Batch*3*d.Spec.Height*d.Spec.Width)
-	for i := range pixels {
-		pixels[i] = random.Float32()
-	}
-	if err := c.SetInput(d.Spec.Input, pixels); err != nil {
-		t.close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	for name, values := range d.Spec.Extra {
-		if err := c.SetInput(name, values); err != nil {
+	for _, in := range d.Model.Graph.Inputs {
+		value, err := anyValue(in, d.Spec.Extra[in.Name], random)
+		if err == nil {
+			err = c.SetTensor(in.Name, value)
+		}
+		if err != nil {
 			t.close()
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return t, nil
+}
+
+// anyValue is what an input is fed with to be timed: the values that are known for it, else
+// random numbers in 0..1, or zeros where it takes whole ones.
+func anyValue(in onnx.Value, known []float32, random *rand.Rand) (*onnx.Tensor, error) {
+	n := 1
+	for _, d := range in.Dims {
+		n *= d
+	}
+	switch in.Type {
+	case onnx.Float:
+		values := known
+		if values == nil {
+			values = make([]float32, n)
+			for i := range values {
+				values[i] = random.Float32()
+			}
+		}
+		return onnx.NewTensor(in.Dims, values), nil
+	case onnx.Int64:
+		return onnx.NewTensor(in.Dims, make([]int64, n)), nil
+	case onnx.Int32:
+		return onnx.NewTensor(in.Dims, make([]int32, n)), nil
+	case onnx.Uint8:
+		return onnx.NewTensor(in.Dims, make([]uint8, n)), nil
+	case onnx.Bool:
+		return onnx.NewTensor(in.Dims, make([]bool, n)), nil
+	}
+	return nil, fault.BadInput(fmt.Errorf("input %q takes %v, which nothing is made up for here: `trtact run` takes values from files", in.Name, in.Type))
 }

@@ -10,6 +10,7 @@ import (
 
 	"trtact/internal/bench"
 	"trtact/internal/fault"
+	"trtact/internal/onnx"
 	"trtact/internal/testenv"
 	"trtact/trt"
 )
@@ -50,6 +51,35 @@ func TestBench(t *testing.T) {
 	text := run(t, "bench", testenv.Data(t, "models", "yolov5n_fp16.onnx"), "--iterations", "1", "--warmup", "0", "--batch", "2", "-q")
 	if text.code != 0 || !strings.Contains(text.out, "on the CPU") || !strings.Contains(text.out, "batch 2") || !strings.Contains(text.out, "640x640") || strings.Contains(text.out, "speed") {
 		t.Errorf("exit %d: %s%s", text.code, text.out, text.err)
+	}
+}
+
+// TestBenchAnyModel: a model without a picture is timed too, with steps on the host.
+func TestBenchAnyModel(t *testing.T) {
+	needCPU(t)
+	g := &onnx.Graph{Name: "g", Info: map[string]onnx.Value{},
+		Nodes: []*onnx.Node{{Name: "product", Op: "Gemm", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}, {Name: "best", Op: "ArgMax", Inputs: []string{"y"}, Outputs: []string{"z"}, Attrs: map[string]onnx.Attr{"axis": int64(1)}},
+			{Name: "more", Op: "Add", Inputs: []string{"z", "n"}, Outputs: []string{"sum"}}},
+		Inputs:  []onnx.Value{{Name: "x", Type: onnx.Float, Dims: []int{4, 64}}, {Name: "n", Type: onnx.Int64, Dims: []int{1}}},
+		Outputs: []onnx.Value{{Name: "sum", Type: onnx.Int64}},
+		Init:    map[string]*onnx.Tensor{"w": onnx.NewTensor([]int{64, 8}, make([]float32, 512))}}
+	path := filepath.Join(t.TempDir(), "gemm.onnx")
+	if err := (&onnx.Model{IR: 8, Opset: 13, Graph: g}).Save(path); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, "bench", path, "--device", "cpu", "--iterations", "3", "--layers", "--json", "-q")
+	var got bench.Report
+	if err := json.Unmarshal([]byte(r.out), &got); r.code != 0 || err != nil || len(got.Models) != 1 {
+		t.Fatalf("exit %d, %v: %s%s", r.code, err, r.out, r.err)
+	}
+	host := 0
+	for _, l := range got.Models[0].Layers {
+		if strings.Contains(l.Name, "host") && l.Milliseconds > 0 {
+			host++
+		}
+	}
+	if host != 2 {
+		t.Errorf("%d layers on the host: %+v", host, got.Models[0].Layers)
 	}
 }
 

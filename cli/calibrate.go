@@ -97,7 +97,7 @@ func (s *session) calibrate(c *urfave.Context) error {
 			return err
 		}
 	}
-	if same, err := sameFile(out, model); err != nil || same {
+	if same, err := job.SameFile(out, model); err != nil || same {
 		return usage("calibrate", "--output %s would overwrite the model", out)
 	}
 	if files.Cache = c.String("cache"); files.Cache != "" {
@@ -151,7 +151,7 @@ func (s *session) calibrate(c *urfave.Context) error {
 	}
 	r := calibrateResult{
 		Model: model, Family: d.Spec.Family, Method: found.Plan.Method, Images: found.Images, Skipped: found.Bad,
-		Trials: len(found.Trials), Sites: len(found.Plan.Sites), Weights: len(found.Plan.Weights), Float: found.Plan.Skipped,
+		Trials: found.Tried(), Sites: len(found.Plan.Sites), Weights: len(found.Plan.Weights), Float: found.Plan.Skipped,
 		Error: found.NodeError, Files: files, Seconds: found.Seconds,
 	}
 	return s.print(r, func() error { return s.writeCalibration(r) })

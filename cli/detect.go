@@ -8,7 +8,9 @@ import (
 	"image"
 	"image/jpeg"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -142,9 +144,18 @@ func (s *session) detect(c *urfave.Context) error {
 		}
 	}
 	done()
+	places := make([]string, len(images))
+	taken := map[string]bool{}
+	for i, im := range images {
+		if !broken[im.Path] {
+			places[i] = filepath.Join(r.Dir, pictureName(im.Path, taken))
+		}
+	}
+	if err := spare(images, places); err != nil {
+		return err
+	}
 	show := s.progress("draw", len(images), "pictures")
 	defer show.Finish()
-	taken := map[string]bool{}
 	for i, im := range images {
 		if err := s.ctx.Err(); err != nil {
 			return err
@@ -152,7 +163,7 @@ func (s *session) detect(c *urfave.Context) error {
 		if broken[im.Path] {
 			continue
 		}
-		p := detectedPicture{Image: im.Path, Picture: filepath.Join(r.Dir, pictureName(im.Path, taken))}
+		p := detectedPicture{Image: im.Path, Picture: places[i]}
 		perModel := make([][]detect.Detection, len(models))
 		for k := range models {
 			perModel[k] = found[k][i]
@@ -187,16 +198,9 @@ func (s *session) pictures(paths []string) ([]coco.Image, error) {
 func named(list []detect.Detection, names []string) []namedDetection {
 	out := make([]namedDetection, len(list))
 	for i, d := range list {
-		out[i] = namedDetection{d, className(names, d.Class)}
+		out[i] = namedDetection{d, detect.ClassName(names, d.Class)}
 	}
 	return out
-}
-
-func className(names []string, class int) string {
-	if class >= 0 && class < len(names) {
-		return names[class]
-	}
-	return fmt.Sprintf("class %d", class)
 }
 
 // pictureName is the image's name with the ending .jpg; a name that is taken
@@ -210,6 +214,29 @@ func pictureName(path string, taken map[string]bool) string {
 	}
 	taken[name] = true
 	return name
+}
+
+// spare is an error, a wrong use, where a picture with boxes would replace one of the
+// pictures it was asked for. Places of "" are left out.
+func spare(images []coco.Image, places []string) error {
+	var inputs []os.FileInfo
+	for _, im := range images {
+		info, err := os.Stat(im.Path)
+		if err != nil { // a broken one
+			continue
+		}
+		inputs = append(inputs, info)
+	}
+	for i, place := range places {
+		info, err := os.Stat(place)
+		if place == "" || err != nil {
+			continue
+		}
+		if slices.ContainsFunc(inputs, func(in os.FileInfo) bool { return os.SameFile(in, info) }) {
+			return fault.Usage(fmt.Errorf("draw %s: the picture with boxes would replace the picture %s; give another folder with -o", images[i].Path, place))
+		}
+	}
+	return nil
 }
 
 func drawPicture(to, from string, models []string, found [][]detect.Detection, names [][]string) error {
@@ -230,9 +257,6 @@ func drawPicture(to, from string, models []string, found [][]detect.Detection, n
 		if picture, err = detect.SideBySide(drawn, modelTitles(models)); err != nil {
 			return fmt.Errorf("draw %s: %w", from, err)
 		}
-	}
-	if same, err := sameFile(to, from); err != nil || same {
-		return fault.Usage(fmt.Errorf("draw %s: the picture with boxes would replace the picture itself; give another folder with -o", from))
 	}
 	return atomicfile.WriteFunc(to, func(w io.Writer) error {
 		return jpeg.Encode(w, picture, &jpeg.Options{Quality: 92})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"image"
 	"image/png"
@@ -113,6 +114,18 @@ func TestEvalEngine(t *testing.T) {
 func TestDetectEngine(t *testing.T) {
 	testenv.StandInLibraries(t)
 	engine, dir, out := seer(t), blank(t, "a.png"), t.TempDir()
+	// Nothing is drawn where it would replace a picture, be it another one's.
+	mine := blank(t, "x.png", "x.jpg")
+	was, err := os.ReadFile(filepath.Join(mine, "x.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "detect", engine, filepath.Join(mine, "x.png"), filepath.Join(mine, "x.jpg"), "-o", mine); r.code != fault.CodeUsage || !strings.Contains(r.err, "would replace the picture") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	if is, err := os.ReadFile(filepath.Join(mine, "x.jpg")); err != nil || !bytes.Equal(is, was) {
+		t.Errorf("the picture was replaced: %v", err)
+	}
 	r := run(t, "detect", engine, dir, "--compare", engine, "-o", out, "--json")
 	var got detectResult
 	if err := json.Unmarshal([]byte(r.out), &got); r.code != 0 || err != nil {

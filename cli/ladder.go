@@ -46,35 +46,25 @@ func (s *session) writeLadder(r *job.Result) error {
 // nextSteps names the commands that a person wants after a build.
 func (s *session) nextSteps(r *job.Result) error {
 	t := report.NewTable("next", "")
-	model := shellWord(r.Model.Path)
+	model := report.ShellWord(r.Model.Path)
 	if r.Quantization.Layers > 0 {
 		if data := r.Data(); data != "" {
 			plan := ""
 			if r.Files.Plan != "" && !r.Retrained() {
-				plan = " --plan " + shellWord(r.Files.Plan)
+				plan = " --plan " + report.ShellWord(r.Files.Plan)
 			}
-			t.Add("to see why", "trtact analyze "+model+" --data "+shellWord(data)+plan)
+			t.Add("to see why", "trtact analyze "+model+" --data "+report.ShellWord(data)+plan)
 		}
 		if r.Accuracy.Float != nil && r.Files.ONNX != "" {
-			t.Add("to see pictures", "trtact detect "+model+" PICTURE --compare "+shellWord(r.Files.ONNX)+" -o pictures/")
+			t.Add("to see pictures", "trtact detect "+model+" PICTURE --compare "+report.ShellWord(r.Files.ONNX)+" -o pictures/")
 		}
 	}
 	if r.Engine != nil && len(r.Engine.Targets) > 0 {
-		t.Add("to time it on its GPU", "trtact bench "+shellWord(r.Files.Engine))
+		t.Add("to time it on its GPU", "trtact bench "+report.ShellWord(r.Files.Engine))
 	}
 	if t.Len() == 0 {
 		return nil
 	}
 	fmt.Fprintln(s.out)
 	return s.table(t)
-}
-
-// shellWord quotes a word where a shell would take it apart.
-func shellWord(text string) string {
-	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./=,:@%+", r))
-	}) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

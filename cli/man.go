@@ -63,7 +63,7 @@ func manual(app *urfave.App) string {
 	b.WriteString("\n# GLOBAL FLAGS\n")
 	manualFlags(&b, app.Flags)
 	b.WriteString("\n# EXIT STATUS\n\n0 done, 1 failed, 2 wrong use, 3 no GPU, driver or TensorRT for what was asked, 4 bad input file, 130 interrupted.\n")
-	b.WriteString("\n# ENVIRONMENT\n\nCOLUMNS: the width of the terminal. NO\\_COLOR changes nothing, since no colours are used. TRTACT\\_LIB: the folder of the program's libraries. TRTACT\\_CACHE: where set-up keeps what it fetched.\n")
+	b.WriteString("\n# ENVIRONMENT\n\nCOLUMNS: the width of the terminal. NO\\_COLOR: warnings are not coloured. TRTACT\\_LIB: the folder of the program's libraries. TRTACT\\_CACHE: where set-up keeps what it fetched.\n")
 	return b.String()
 }
 

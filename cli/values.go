@@ -15,6 +15,7 @@ import (
 
 	"trtact/internal/atomicfile"
 	"trtact/internal/collective"
+	"trtact/internal/detect"
 	"trtact/internal/fault"
 )
 
@@ -25,7 +26,7 @@ func choices(flag string) []string {
 	case "log-format":
 		return []string{"text", "json"}
 	case "family":
-		return []string{"auto", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet", "nanodet", "rtmdet", "fastestdet", "yolofastest", "none"}
+		return detect.Families()
 	case "backend":
 		return []string{"auto", "tensorrt", "rtx"}
 	case "format":
@@ -114,22 +115,6 @@ func cause(err error) error {
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// sameFile says whether both paths are one existing file.
-func sameFile(a, b string) (bool, error) {
-	x, err := os.Stat(a)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	y, err := os.Stat(b)
-	if err != nil {
-		return false, err
-	}
-	return os.SameFile(x, y), nil
-}
 
 // checkPatterns says which of patterns is no regular expression.
 func checkPatterns(patterns []string) error {

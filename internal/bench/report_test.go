@@ -201,6 +201,9 @@ func TestText(t *testing.T) {
 			}
 		}
 		snapshot(t, c.file, out.String())
+		if err := c.r.Text(&out, 12, 3); err != nil { // a narrow terminal
+			t.Error(err)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (r *Report) Text(w io.Writer, width, layers int) error {
 				cells[0] = fold(cells[0], nameWidth)
 			}
 			last := len(cells) - 1
-			cells[last] = fold(cells[last], width-20)
+			cells[last] = fold(cells[last], max(8, width-20))
 			t.Add(cells...)
 		}
 		if err := t.Write(&out, width); err != nil {

@@ -212,7 +212,7 @@ func Open(path, imagesDir string) (*Dataset, error) {
 		d, err = openList(path)
 	case extension == ".yaml" || extension == ".yml":
 		d, err = openYOLOFile(path)
-	case isImageName(path):
+	case IsImageName(path):
 		d = &Dataset{Format: FormatImage, Images: []Image{{ID: 1, Path: absolute("", path), FileName: filepath.Base(path)}}}
 	default:
 		err = fmt.Errorf("open data set %s: want a folder, a COCO .json, a list .txt, a YOLO .yaml, an image or .npy and .npz arrays", path)
@@ -252,7 +252,7 @@ func openList(path string) (*Dataset, error) {
 	dir := filepath.Dir(path)
 	seen := map[string]bool{}
 	for n, line := range lines {
-		if !isImageName(line) {
+		if !IsImageName(line) {
 			return nil, fmt.Errorf("read list %s: entry %d, %.80q, is not the name of an image (%s)", path, n+1, line, strings.Join(imageExtensions(), " "))
 		}
 		full := absolute(dir, line)

@@ -21,7 +21,7 @@ func tree(t *testing.T, files map[string]string) string {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		data := []byte(content)
 		var w, h int
-		if n, _ := fmt.Sscanf(content, "%dx%d", &w, &h); n == 2 && isImageName(name) {
+		if n, _ := fmt.Sscanf(content, "%dx%d", &w, &h); n == 2 && IsImageName(name) {
 			data = encodePNG(t, gradient(w, h)) // recognised by content, whatever it is called
 		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -128,6 +128,20 @@ func TestOpenCOCOFlatFolderAndMissing(t *testing.T) {
 	_, err = Open(filepath.Join(dir, "truth.json"), "")
 	if fault.Code(err) != fault.CodeBadInput || !strings.Contains(err.Error(), "--images") {
 		t.Errorf("no image at all: %v", err)
+	}
+}
+
+// TestLinkedFolder: a link to a folder of pictures is one.
+func TestLinkedFolder(t *testing.T) {
+	dir, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := os.WriteFile(filepath.Join(dir, "a.jpg"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(dir, link); err != nil {
+		t.Skip(err)
+	}
+	if ds, err := Open(link, ""); err != nil || len(ds.Images) != 1 || ds.Images[0].FileName != "a.jpg" {
+		t.Errorf("%+v, %v", ds, err)
 	}
 }
 

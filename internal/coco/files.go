@@ -16,10 +16,11 @@ import (
 // Finding and reading the files of a data set. Every read is bounded and of
 // regular files only: a pipe or a device named in a list must not hang a run.
 
-// findImages lists the images in and under dir by path; names are relative to
-// root. Hidden files and folders are left out.
+// findImages lists the images in and under dir, which may be a link, by path; names are
+// relative to root. Hidden files and folders are left out, and links to folders in it.
 func findImages(dir, root string) ([]Image, error) {
 	var images []Image
+	dir += string(filepath.Separator) // or a link would not be followed
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -30,7 +31,7 @@ func findImages(dir, root string) ([]Image, error) {
 			}
 			return nil
 		}
-		if entry.IsDir() || !isImageName(path) {
+		if entry.IsDir() || !IsImageName(path) {
 			return nil
 		}
 		name, err := filepath.Rel(root, path)
@@ -113,7 +114,8 @@ func imageExtensions() []string {
 	return []string{".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 }
 
-func isImageName(path string) bool {
+// IsImageName says whether a file is a picture by its name.
+func IsImageName(path string) bool {
 	return slices.Contains(imageExtensions(), strings.ToLower(filepath.Ext(path)))
 }
 

@@ -168,7 +168,7 @@ func vocImage(dir, stem string, v *vocFile) Image {
 		im.Height = int(side)
 	}
 	names := []string{}
-	if base := filepath.Base(filepath.FromSlash(strings.TrimSpace(v.FileName))); isImageName(base) {
+	if base := filepath.Base(filepath.FromSlash(strings.TrimSpace(v.FileName))); IsImageName(base) {
 		names = append(names, base)
 	}
 	for _, extension := range imageExtensions() {

@@ -55,7 +55,7 @@ func Draw(p Pixels, detections []Detection, names []string, o DrawOptions) (*ima
 		frame(img, box.Inset(-1), line+2, color.RGBA{A: 160})
 		frame(img, box, line, c)
 		if o.Labels {
-			label(img, face, box, fmt.Sprintf("%s %.2f", className(names, d.Class), d.Score), c)
+			label(img, face, box, fmt.Sprintf("%s %.2f", ClassName(names, d.Class), d.Score), c)
 		}
 	}
 	return img, nil
@@ -96,7 +96,8 @@ func SideBySide(images []image.Image, titles []string) (*image.RGBA, error) {
 	return out, nil
 }
 
-func className(names []string, class int) string {
+// ClassName is the name of a class, "class N" where it has none.
+func ClassName(names []string, class int) string {
 	if class >= 0 && class < len(names) {
 		return names[class]
 	}

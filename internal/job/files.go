@@ -82,15 +82,15 @@ func (o BuildOptions) check() error {
 		if err := atomicfile.Check(path); err != nil {
 			return fault.Usage(err)
 		}
-		if same, err := sameFile(path, o.Model); err != nil || same {
+		if same, err := SameFile(path, o.Model); err != nil || same {
 			return fault.Usage(fmt.Errorf("writing %s would replace the model %s: choose another place for it", path, o.Model))
 		}
 	}
 	return nil
 }
 
-// sameFile says whether both paths are one existing file.
-func sameFile(a, b string) (bool, error) {
+// SameFile says whether both paths are one existing file.
+func SameFile(a, b string) (bool, error) {
 	x, err := os.Stat(a)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -317,12 +317,7 @@ func runBlocks(command []string, spent map[string]float64) []page.Block {
 func commandLine(args []string) string {
 	words := make([]string, len(args))
 	for i, a := range args {
-		words[i] = a
-		if a == "" || strings.ContainsFunc(a, func(r rune) bool {
-			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./=,:@%+", r))
-		}) {
-			words[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-		}
+		words[i] = report.ShellWord(a)
 	}
 	return strings.Join(words, " ")
 }

@@ -229,8 +229,11 @@ func (s *Size) model(float, quantized *onnx.Model, p *calib.Plan) {
 	s.WeightsInt8 = s.WeightsFloat - saved
 }
 
+// Tried is how many settings were measured.
+func (c *Calibration) Tried() int { return len(c.Trials) + c.Search.trials() }
+
 func describeCalibration(c *Calibration) *PTQ {
-	return &PTQ{Method: c.Plan.Method, Images: c.Images, Bad: c.Bad, Trials: len(c.Trials) + c.Search.trials(),
+	return &PTQ{Method: c.Plan.Method, Images: c.Images, Bad: c.Bad, Trials: c.Tried(),
 		NodeError: c.NodeError, Seconds: c.Seconds}
 }
 

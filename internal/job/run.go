@@ -16,8 +16,8 @@ import (
 	"trtact/internal/onnx"
 )
 
-// Progress hears how a stage gets on: done of total images, trials, ... Any
-// method may be called on a nil Progress's behalf by passing Silent.
+// Progress hears how a stage gets on: done of total images, trials, ... Who
+// wants to hear nothing passes Silent.
 type Progress interface {
 	// Stage begins a stage; total is 0 when unknown.
 	Stage(name string, total int, unit string)

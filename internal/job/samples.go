@@ -92,7 +92,8 @@ func spread(s Samples, n int) Samples {
 }
 
 // arrayFiles is the .npy or .npz files that a path stands for, by name; nil when
-// it stands for something else.
+// it stands for something else. Beside pictures they are no samples: Ultralytics keeps
+// decoded pictures so.
 func arrayFiles(path string) ([]string, error) {
 	if isArray(path) {
 		return []string{path}, nil
@@ -103,6 +104,9 @@ func arrayFiles(path string) ([]string, error) {
 	}
 	var files []string
 	for _, e := range entries {
+		if coco.IsImageName(e.Name()) {
+			return nil, nil
+		}
 		if isArray(e.Name()) {
 			files = append(files, filepath.Join(path, e.Name()))
 		}

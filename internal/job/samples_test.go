@@ -186,6 +186,13 @@ func TestOpenSamplesFolder(t *testing.T) {
 	if n := First(s, 5).Len(); n != 5 {
 		t.Errorf("the first 5 are %d", n)
 	}
+	// Beside a picture they are no samples.
+	if err := os.WriteFile(filepath.Join(dir, "c.JPG"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := arrayFiles(dir); err != nil || files != nil {
+		t.Errorf("beside a picture: %q, %v", files, err)
+	}
 }
 
 func TestOpenSamplesRefuses(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"trtact/internal/compute"
+	"trtact/internal/fault"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/host"
 )
@@ -162,7 +163,7 @@ func (b *builder) lower(n *onnx.Node) error {
 	eval := host.Eval
 	if !host.Supports(n.Op, n.Domain) {
 		if !host.HasReference(n.Op, n.Domain) {
-			return fmt.Errorf("operator is not supported (domain %q, inputs %s)", n.Domain, b.describe(n))
+			return fault.BadInput(fmt.Errorf("operator is not supported (domain %q, inputs %s); docs/operators.md lists those that are", n.Domain, b.describe(n)))
 		}
 		eval = host.Reference // slow, but the forms that the device lacks are rare
 	}

@@ -3,6 +3,7 @@ package nn
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
@@ -177,8 +178,12 @@ func (c *Context) run(total []float64) error {
 		if err := device(i); err != nil {
 			return err
 		}
+		start := time.Now()
 		if err := s.host(c); err != nil {
 			return fmt.Errorf("run: node %q (%s): %w", s.node, s.what, err)
+		}
+		if total != nil {
+			total[i] += time.Since(start).Seconds()
 		}
 		from = i + 1
 	}

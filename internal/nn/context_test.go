@@ -1,11 +1,28 @@
 package nn
 
 import (
+	"context"
 	"slices"
 	"testing"
 
 	"trtact/internal/onnx"
 )
+
+// TestForEachPanic: a panic is the caller's, who can still end well.
+func TestForEachPanic(t *testing.T) {
+	c := newTrial("panic")
+	c.input("x", 1, 4)
+	c.node("y = Relu x", nil)
+	c.outputs("y")
+	n := c.context(t, openCPU(t)).n
+	defer func() {
+		if p := recover(); p != "mine" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	err := n.ForEach(context.Background(), 5, func(*Context, int) error { panic("mine") })
+	t.Errorf("came back with %v", err)
+}
 
 // TestPeek: what Output gave stays, what Peek gave is overwritten; both say the same, in
 // either layout and for a tensor on the host.

@@ -161,6 +161,7 @@ func (n *Network) ForEach(ctx context.Context, count int, f func(c *Context, i i
 	defer cancel(nil)
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	var panicked atomic.Pointer[any]
 	for range min(n.options.Workers, count) {
 		c, err := n.takeContext()
 		if err != nil {
@@ -171,6 +172,12 @@ func (n *Network) ForEach(ctx context.Context, count int, f func(c *Context, i i
 		go func() {
 			defer wg.Done()
 			defer n.giveContext(c)
+			defer func() { // the caller's, who may know what to do
+				if p := recover(); p != nil {
+					panicked.Store(&p)
+					cancel(context.Canceled)
+				}
+			}()
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= count {
@@ -184,6 +191,9 @@ func (n *Network) ForEach(ctx context.Context, count int, f func(c *Context, i i
 		}()
 	}
 	wg.Wait()
+	if p := panicked.Load(); p != nil {
+		panic(*p)
+	}
 	return context.Cause(ctx)
 }
 

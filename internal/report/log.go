@@ -108,3 +108,13 @@ func OneLine(text string) string {
 		return r
 	}, strings.TrimSpace(text))
 }
+
+// ShellWord quotes a word where a shell would take it apart.
+func ShellWord(text string) string {
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./=,:@%+", r))
+	}) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

@@ -40,7 +40,13 @@ func NewTable(titles ...string) *Table {
 // dropped.
 func (t *Table) Add(cells ...string) {
 	row := make([]string, len(t.Columns))
-	copy(row, cells)
+	for i := range min(len(row), len(cells)) {
+		lines := strings.Split(cells[i], "\n")
+		for k := range lines {
+			lines[k] = OneLine(lines[k])
+		}
+		row[i] = strings.Join(lines, "\n")
+	}
 	t.rows = append(t.rows, row)
 }
 

@@ -35,9 +35,6 @@ type Options struct {
 	Ranges map[string]float32
 	// Keep names nodes that stay float32.
 	Keep []string
-	// HalfInputs and HalfOutputs make the graph's inputs and outputs float16;
-	// they are float32 otherwise.
-	HalfInputs, HalfOutputs bool
 }
 
 const (

@@ -58,7 +58,7 @@ func (m *Model) Save(path string) error {
 }
 
 func (m *Model) marshal() ([]byte, error) {
-	if err := verify(m, lenient); err != nil {
+	if err := verify(m); err != nil {
 		return nil, err
 	}
 	if size := weightBytes(m.Graph); size > maxFile {

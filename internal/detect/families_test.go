@@ -658,7 +658,7 @@ func TestRecognizeNone(t *testing.T) {
 	if err != nil || s.Head.Coding != None || s.Width != 128 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	if _, err := s.Preprocess(noise(50, 40, 1), make([]float32, 3*128*128)); err != nil {
+	if _, err := preprocess(s, noise(50, 40, 1), make([]float32, 3*128*128)); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.Decode(nil, 0, identity(), DefaultOptions()); err == nil {

@@ -262,15 +262,6 @@ func encodeTensor(t *Tensor, name string) (*onnxpb.TensorProto, error) {
 	return pb, nil
 }
 
-// MarshalTensor is a tensor as a file of its own, the counterpart of ParseTensor.
-func MarshalTensor(t *Tensor, name string) ([]byte, error) {
-	pb, err := encodeTensor(t, name)
-	if err != nil {
-		return nil, fmt.Errorf("write tensor %s: %w", quoted(name), err)
-	}
-	return proto.MarshalOptions{Deterministic: true}.Marshal(pb)
-}
-
 func encodeValue(v Value) *onnxpb.ValueInfoProto {
 	pb := &onnxpb.ValueInfoProto{Name: proto.String(v.Name)}
 	if v.Type == Undefined {

@@ -3,10 +3,7 @@
 // what one member needs.
 package calib
 
-import (
-	"fmt"
-	"sort"
-)
+import "fmt"
 
 // unit is what has one scale: a group, or a site of no group.
 type unit struct {
@@ -75,62 +72,4 @@ func (p *Plan) clip(site int, stats map[string]*Statistics, m Method) (float64, 
 		return 0, fmt.Errorf("calibrate tensor %q: %w", t, err)
 	}
 	return c, nil
-}
-
-// SplitGroups breaks up the groups whose members' own scales differ by more than
-// ratio. The members fall into bands, each from its largest scale down to
-// 1/ratio of it; a band of one leaves the group. TensorRT then converts from one
-// scale to another where a band's tensor is joined with others, at the Concat
-// that stands between: a small copy that saves log2(ratio) bits.
-func (p *Plan) SplitGroups(stats map[string]*Statistics, m Method, ratio float64) error {
-	if !(ratio >= 1) {
-		return fmt.Errorf("split groups: ratio %v; it must be at least 1", ratio)
-	}
-	type member struct {
-		site int
-		clip float64
-	}
-	var groups []Group
-	for _, g := range p.Groups {
-		var members []member
-		for i := range p.Sites {
-			if p.Sites[i].Group != g.ID {
-				continue
-			}
-			c, err := p.clip(i, stats, m)
-			if err != nil {
-				return err
-			}
-			members = append(members, member{i, c})
-		}
-		sort.SliceStable(members, func(a, b int) bool { return members[a].clip > members[b].clip })
-		for len(members) > 0 {
-			n := 1
-			for n < len(members) && members[n].clip*ratio >= members[0].clip {
-				n++
-			}
-			band := members[:n]
-			members = members[n:]
-			sort.Slice(band, func(a, b int) bool { return band[a].site < band[b].site })
-			id := 0
-			if n > 1 {
-				id = len(groups) + 1
-				split := Group{ID: id, Via: clone(g.Via)}
-				for _, b := range band {
-					split.Tensors = append(split.Tensors, p.Sites[b.site].Tensor)
-				}
-				groups = append(groups, split)
-			}
-			for _, b := range band {
-				// Marked negative so that the loop above does not meet it again
-				// under the number of a group still to come.
-				p.Sites[b.site].Group = -id
-			}
-		}
-	}
-	for i := range p.Sites {
-		p.Sites[i].Group = -p.Sites[i].Group
-	}
-	p.Groups = groups
-	return nil
 }

@@ -44,10 +44,11 @@ func autoCase(t *testing.T) (*Plan, *noiseSimulator) {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(11, 12))
-	o := NewObserver([]string{"x", "a", "b", "sum"})
+	names := []string{"x", "a", "b", "sum"}
+	o := NewObserver(names)
 	for i := range 4 {
 		m := memory{}
-		for _, name := range o.Tensors() {
+		for _, name := range names {
 			v := make([]float32, 100000)
 			for k := range v {
 				v[k] = float32(r.NormFloat64())
@@ -324,51 +325,10 @@ func TestAssignGroups(t *testing.T) {
 	if p.Sites[0].Clipped != 0 || p.Sites[0].AbsMax != 1 {
 		t.Errorf("site %+v: nothing is clipped up to 1", p.Sites[0])
 	}
-	if err := p.SplitGroups(stats, AbsMax, 16); err != nil || len(p.Groups) != 1 {
-		t.Errorf("%d groups (%v): ranges twelvefold apart stay together at ratio 16", len(p.Groups), err)
-	}
-	if err := p.SplitGroups(stats, AbsMax, 8); err != nil || len(p.Groups) != 0 {
-		t.Errorf("%d groups (%v): ranges twelvefold apart part at ratio 8", len(p.Groups), err)
-	}
-	if err := p.Validate(); err != nil {
-		t.Error(err)
-	}
 	if err := p.Assign(stats, Percentile(50)); err != nil {
 		t.Fatal(err)
 	}
-	if scale("a") >= scale("cat") || math.Abs(p.Sites[1].Clipped-0.5) > 0.01 {
-		t.Errorf("scales %v and %v, clipped share %v; want own scales, half clipped", scale("a"), scale("cat"), p.Sites[1].Clipped)
-	}
-}
-
-func TestSplitGroupsIntoBands(t *testing.T) {
-	p := &Plan{Version: PlanVersion}
-	stats := map[string]*Statistics{}
-	g1, g2 := Group{ID: 1}, Group{ID: 2}
-	for i, size := range []float32{1, 100, 1.5, 120, 7, 3, 2} {
-		name := fmt.Sprint("t", i)
-		s := Site{Tensor: name, Consumers: []string{"n"}, Group: 1}
-		if i >= 5 {
-			s.Group = 2
-			g2.Tensors = append(g2.Tensors, name)
-		} else {
-			g1.Tensors = append(g1.Tensors, name)
-		}
-		p.Sites = append(p.Sites, s)
-		stats[name] = statisticsOf(t, []float32{size})
-	}
-	p.Groups = []Group{g1, g2}
-	if err := p.SplitGroups(stats, AbsMax, 4); err != nil {
-		t.Fatal(err)
-	}
-	got := ""
-	for _, g := range p.Groups {
-		got += fmt.Sprint(g.ID, g.Tensors, " ")
-	}
-	for _, s := range p.Sites {
-		got += fmt.Sprint(s.Group)
-	}
-	if want := "1 [t1 t3] 2 [t0 t2] 3 [t5 t6] 2121033"; got != want {
-		t.Errorf("groups %s, want %s", got, want)
+	if scale("a") != scale("cat") || scale("a") >= Scale(6)*0.51 || p.Sites[1].Clipped != 0 || math.Abs(p.Sites[2].Clipped-0.5) > 0.01 {
+		t.Errorf("sites %+v; want one scale, which clips half of cat and nothing of a", p.Sites)
 	}
 }

@@ -82,9 +82,6 @@ func NewObserver(tensors []string) *Observer {
 	}
 }
 
-// Tensors lists what is watched.
-func (o *Observer) Tensors() []string { return append([]string(nil), o.tensors...) }
-
 // Image takes in the values of image number index. Every index from 0 up must
 // come exactly once, through Image or Skip, in any order, from any goroutine.
 func (o *Observer) Image(index int, v Values) error {

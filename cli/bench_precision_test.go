@@ -40,10 +40,10 @@ func TestBenchPrecisions(t *testing.T) {
 		if x.Model != model || x.Title != want.title || x.Engine != filepath.Join(keep, want.file) || x.Precision != want.precision || x.Batch != 1 || x.Height != 192 {
 			t.Errorf("%+v", x)
 		}
-		a, err := trt.ReadArtifact(x.Engine)
+		e, err := trt.Read(x.Engine, false)
 		if err != nil {
 			t.Error(err)
-		} else if len(a.Targets) != 1 || a.Targets[0] != "sm_86" {
+		} else if a := e.Artifact; len(a.Targets) != 1 || a.Targets[0] != "sm_86" {
 			t.Errorf("%s is for %v, the GPU is an sm_86", x.Engine, a.Targets)
 		}
 	}

@@ -13,38 +13,18 @@ import (
 	"trtact/internal/fault"
 )
 
-// Build makes an engine from the bytes of an ONNX file whose constants are all
-// inside. It runs in a child process: what can go wrong there, TensorRT's
-// crashes included, is an error. The error is of fault.NoDevice when no
-// TensorRT can build here, fault.BadInput when TensorRT refuses the model,
-// fault.Usage when the options do not fit the TensorRT chosen; a cancelled ctx
-// stops the child at once.
-func Build(ctx context.Context, model []byte, o BuildOptions) (*Engine, error) {
-	if err := o.check(); err != nil {
+// Build makes an engine, by the TensorRT that Choose gave, from the bytes of an
+// ONNX file whose constants are all inside. It runs in a child process: what can
+// go wrong there, TensorRT's crashes included, is an error. The error is of
+// fault.NoDevice when TensorRT finds no device, fault.BadInput when it refuses the
+// model, fault.Usage when the options do not fit it; a cancelled ctx stops the
+// child at once.
+func Build(ctx context.Context, family Family, model []byte, o BuildOptions) (*Engine, error) {
+	if err := family.Check(o); err != nil {
 		return nil, err
 	}
 	if len(model) == 0 {
 		return nil, fault.BadInput(fmt.Errorf("build %s: the model is empty", o.name()))
-	}
-	places := DefaultPlaces()
-	if o.Places != nil {
-		places = *o.Places
-	}
-	families, err := Find(ctx, places)
-	if err != nil {
-		return nil, err
-	}
-	family, err := Choose(families, o.Backend, o.Targets, places)
-	if err != nil {
-		return nil, err
-	}
-	return BuildWith(ctx, family, model, o)
-}
-
-// BuildWith is Build with a family that Choose gave.
-func BuildWith(ctx context.Context, family Family, model []byte, o BuildOptions) (*Engine, error) {
-	if err := family.Check(o); err != nil {
-		return nil, err
 	}
 	places := DefaultPlaces()
 	if o.Places != nil {

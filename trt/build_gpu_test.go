@@ -34,7 +34,7 @@ func TestGPUBuildOptions(t *testing.T) {
 	outputs := func(name string, o BuildOptions) []float32 {
 		t.Helper()
 		o.Places = &places
-		e, err := BuildWith(context.Background(), family, model, o)
+		e, err := Build(context.Background(), family, model, o)
 		if fault.Code(err) == fault.CodeUsage {
 			t.Logf("%s: %v", name, err)
 			return nil
@@ -85,7 +85,7 @@ func TestGPUBuildOptions(t *testing.T) {
 		}
 	}
 	if slices.Contains(family.Can, CanLayerTypes) {
-		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, FP16: true, Detailed: true})
+		e, err := Build(context.Background(), family, model, BuildOptions{Places: &places, FP16: true, Detailed: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestGPUBuildOptions(t *testing.T) {
 		for _, l := range e.Artifact.Layers {
 			types[l.Name] = "fp32"
 		}
-		if _, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, FP16: true, LayerTypes: types}); err != nil {
+		if _, err := Build(context.Background(), family, model, BuildOptions{Places: &places, FP16: true, LayerTypes: types}); err != nil {
 			t.Errorf("all layers in FP32: %v", err)
 		}
 	}

@@ -19,7 +19,7 @@ func TestBuildOptionsArrive(t *testing.T) {
 		LayerTypes: map[string]string{"b": "int8", "a": "fp32"},
 	}
 	for i, want := range []string{"|", "||", "|||"} {
-		e, err := Build(context.Background(), []byte("good"), o)
+		e, err := findAndBuild(context.Background(), []byte("good"), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,14 +45,14 @@ func TestTimingCacheStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	places := standIn(t)
-	if _, err := Build(context.Background(), []byte("fail"), BuildOptions{Places: places, TimingCache: cache}); err == nil {
+	if _, err := findAndBuild(context.Background(), []byte("fail"), BuildOptions{Places: places, TimingCache: cache}); err == nil {
 		t.Error("the stand-in built what it should not")
 	}
 	if got, _ := os.ReadFile(cache); string(got) != "old" {
 		t.Errorf("timing cache %q, want the old one", got)
 	}
 	folder := t.TempDir()
-	if _, err := Build(context.Background(), []byte("good"), BuildOptions{Places: places, TimingCache: folder}); err == nil || !strings.Contains(err.Error(), "timing cache") {
+	if _, err := findAndBuild(context.Background(), []byte("good"), BuildOptions{Places: places, TimingCache: folder}); err == nil || !strings.Contains(err.Error(), "timing cache") {
 		t.Errorf("a folder as timing cache: %v", err)
 	}
 }

@@ -62,10 +62,23 @@ func leftBehind(t *testing.T) string {
 	return strings.Join(list, " ")
 }
 
+// findAndBuild builds with the TensorRT that is chosen of those in the options' places.
+func findAndBuild(ctx context.Context, model []byte, o BuildOptions) (*Engine, error) {
+	families, err := Find(ctx, *o.Places)
+	if err != nil {
+		return nil, err
+	}
+	family, err := Choose(families, o.Backend, o.Targets, *o.Places)
+	if err != nil {
+		return nil, err
+	}
+	return Build(ctx, family, model, o)
+}
+
 func TestBuildInChild(t *testing.T) {
 	level := 2
 	model := []byte("good")
-	e, err := Build(context.Background(), model, BuildOptions{
+	e, err := findAndBuild(context.Background(), model, BuildOptions{
 		Places: standIn(t), Model: "a.onnx", FP16: true, INT8: true, OptimizationLevel: &level, Workspace: 5 << 30,
 		Shapes: map[string]Profile{"images": {Min: []int{1, 7}, Opt: []int{2, 7}, Max: []int{4, 7}}}, Detailed: true,
 	})
@@ -115,7 +128,7 @@ func TestBuildFailures(t *testing.T) {
 	} {
 		t.Run("model "+c.model, func(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())
-			_, err := Build(context.Background(), []byte(c.model), BuildOptions{Places: places, Model: "m.onnx"})
+			_, err := findAndBuild(context.Background(), []byte(c.model), BuildOptions{Places: places, Model: "m.onnx"})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -185,7 +198,7 @@ func ended(t *testing.T, pids []int) {
 func TestBuildTimeLimit(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "sub", "build.log")
 	start := time.Now()
-	_, err := Build(context.Background(), []byte("hang"), BuildOptions{Places: standIn(t), Timeout: 500 * time.Millisecond, Log: log})
+	_, err := findAndBuild(context.Background(), []byte("hang"), BuildOptions{Places: standIn(t), Timeout: 500 * time.Millisecond, Log: log})
 	want := "TensorRT took longer than 500ms while building the model and was stopped; its log: " + log
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
@@ -202,7 +215,7 @@ func TestBuildCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		_, err := Build(ctx, []byte("hang"), BuildOptions{Places: places, Log: log})
+		_, err := findAndBuild(ctx, []byte("hang"), BuildOptions{Places: places, Log: log})
 		done <- err
 	}()
 	pids := hung(t, log)
@@ -232,7 +245,7 @@ func TestFindFailures(t *testing.T) {
 		if f.CanBuild || !strings.Contains(f.Problem, c.problem) || f.code != c.code {
 			t.Errorf("%s: problem %q (exit code %d), want %q (%d)", c.define, f.Problem, f.code, c.problem, c.code)
 		}
-		_, err = Build(context.Background(), []byte("good"), BuildOptions{Places: places})
+		_, err = findAndBuild(context.Background(), []byte("good"), BuildOptions{Places: places})
 		if fault.Code(err) != fault.CodeNoDevice || !strings.Contains(err.Error(), c.problem) {
 			t.Errorf("%s: build: %v", c.define, err)
 		}
@@ -256,7 +269,7 @@ func TestFindNothing(t *testing.T) {
 		}
 	}
 	empty := &Places{Shims: []string{t.TempDir()}}
-	_, err = Build(context.Background(), []byte("good"), BuildOptions{Places: empty})
+	_, err = findAndBuild(context.Background(), []byte("good"), BuildOptions{Places: empty})
 	if fault.Code(err) != fault.CodeNoDevice || !strings.Contains(err.Error(), empty.Shims[0]) {
 		t.Errorf("without a shim: %v", err)
 	}
@@ -273,7 +286,7 @@ func TestRunChildRefusesGarbage(t *testing.T) {
 func TestChildStartsNoChild(t *testing.T) {
 	places := standIn(t)
 	t.Setenv(childVariable, "1")
-	_, err := Build(context.Background(), []byte("good"), BuildOptions{Places: places})
+	_, err := findAndBuild(context.Background(), []byte("good"), BuildOptions{Places: places})
 	if err == nil || !strings.Contains(err.Error(), "does not call trt.RunChild") {
 		t.Errorf("build in a child: %v", err)
 	}

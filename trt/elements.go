@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"trtact/internal/onnx"
 )
 
 // EncodeFloats gives the bytes of values in an element type. Integers are
@@ -21,7 +23,7 @@ func EncodeFloats(kind string, values []float32) ([]byte, error) {
 		}
 	case "fp16":
 		for i, v := range values {
-			binary.LittleEndian.PutUint16(data[2*i:], float16(v))
+			binary.LittleEndian.PutUint16(data[2*i:], onnx.Float16Bits(v))
 		}
 	case "bf16":
 		for i, v := range values {
@@ -77,7 +79,7 @@ func DecodeFloats(kind string, data []byte) ([]float32, error) {
 		case "fp32":
 			values[i] = math.Float32frombits(binary.LittleEndian.Uint32(b))
 		case "fp16":
-			values[i] = fromFloat16(binary.LittleEndian.Uint16(b))
+			values[i] = onnx.Float16Value(binary.LittleEndian.Uint16(b))
 		case "bf16":
 			values[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
 		case "int8":
@@ -106,17 +108,4 @@ func bfloat16(v float32) uint16 {
 		return uint16(bits>>16) | 0x40 // stays no number
 	}
 	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
-}
-
-// fromFloat16 is the value of an IEEE 754 binary16.
-func fromFloat16(h uint16) float32 {
-	sign := uint32(h>>15) << 31
-	exponent, mantissa := uint32(h>>10&31), uint32(h&0x3ff)
-	switch exponent {
-	case 0: // zero and subnormal: multiples of 2^-24
-		return math.Float32frombits(sign | math.Float32bits(float32(mantissa)/(1<<24)))
-	case 31:
-		return math.Float32frombits(sign | 0x7f800000 | mantissa<<13)
-	}
-	return math.Float32frombits(sign | (exponent+112)<<23 | mantissa<<13)
 }

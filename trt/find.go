@@ -27,9 +27,6 @@ type Family struct {
 	// WeakTypes: FP16 and INT8 are options of the build. Else types are taken
 	// from the model, and an FP16 engine needs an FP16 model.
 	WeakTypes bool `json:"weak_types,omitempty"`
-	// StrongTypes: it can be told to take types from the model (always true
-	// where WeakTypes is false).
-	StrongTypes bool `json:"strong_types,omitempty"`
 	// CalibrationCache: implicit INT8 by a table of scales is possible.
 	CalibrationCache bool `json:"calibration_cache,omitempty"`
 	// Can lists what it has of CanTimingCache and so on, TacticSources the sources

@@ -35,7 +35,6 @@ type BuildOptions struct {
 	// from the model alone and refuse these.
 	FP16             bool   `json:"fp16,omitempty"`
 	INT8             bool   `json:"int8,omitempty"`
-	StronglyTyped    bool   `json:"strongly_typed,omitempty"` // TensorRT 10: types from the model alone
 	CalibrationCache []byte `json:"calibration_cache,omitempty"`
 
 	// Shapes gives the sizes of inputs that have dynamic dimensions.
@@ -92,9 +91,6 @@ type Profile struct {
 	Opt []int `json:"opt"`
 	Max []int `json:"max"`
 }
-
-// Fixed is the profile of an input that always has the same size.
-func Fixed(dims ...int) Profile { return Profile{Min: dims, Opt: dims, Max: dims} }
 
 // maxRank is the most dimensions a TensorRT tensor has.
 const maxRank = 8

@@ -44,7 +44,7 @@ func TestRTXSmallModels(t *testing.T) {
 	for _, form := range forms {
 		for _, opset := range []int{13, 17} {
 			t.Run(fmt.Sprintf("%s opset %d", form, opset), func(t *testing.T) {
-				e, err := BuildWith(context.Background(), family, smallModel(t, form, opset, 1, false), BuildOptions{Places: &places})
+				e, err := Build(context.Background(), family, smallModel(t, form, opset, 1, false), BuildOptions{Places: &places})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -83,7 +83,7 @@ func TestRTXDropsTarget(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	for _, form := range forms {
 		model := smallModel(t, form, 13, 1, true)
-		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places})
+		e, err := Build(context.Background(), family, model, BuildOptions{Places: &places})
 		if err != nil {
 			t.Errorf("%s: %v", form, err)
 			continue
@@ -102,7 +102,7 @@ func TestRTXDropsTarget(t *testing.T) {
 		if !slices.Equal(dropped, want) || slices.Contains(e.Artifact.Targets, "sm_75") == (want != nil) {
 			t.Errorf("%s: dropped %v, targets %v, want %v dropped", form, dropped, e.Artifact.Targets, want)
 		}
-		_, err = BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75, 86}})
+		_, err = Build(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75, 86}})
 		wantCode := map[string]int{plain: fault.CodeFailed, fp16: fault.CodeOK}
 		if code, named := wantCode[form]; (named && fault.Code(err) != code) || (!named && fault.Code(err) != fault.CodeUsage) {
 			t.Errorf("%s with sm_75 by name: %v (exit code %d)", form, err, fault.Code(err))
@@ -114,14 +114,14 @@ func TestRTXOneTarget(t *testing.T) {
 	family, places := rtx(t)
 	model := smallModel(t, int8DQ, 13, 1, false)
 	for _, target := range family.Targets {
-		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{target}})
+		e, err := Build(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{target}})
 		if err != nil {
 			t.Errorf("%s: %v", TargetName(target), err)
 		} else if want := []string{TargetName(target)}; !slices.Equal(e.Artifact.Targets, want) {
 			t.Errorf("targets %v, want %v", e.Artifact.Targets, want)
 		}
 	}
-	_, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{70}, Model: "m.onnx"})
+	_, err := Build(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{70}, Model: "m.onnx"})
 	if fault.Code(err) != fault.CodeUsage || !strings.Contains(err.Error(), "does not build for sm_70") {
 		t.Errorf("sm_70: %v", err)
 	}
@@ -130,22 +130,22 @@ func TestRTXOneTarget(t *testing.T) {
 func TestRTXDynamicBatch(t *testing.T) {
 	family, places := rtx(t)
 	model := smallModel(t, int8DQ, 13, onnx.Dynamic, false)
-	_, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places})
+	_, err := Build(context.Background(), family, model, BuildOptions{Places: &places})
 	if fault.Code(err) != fault.CodeUsage || !strings.Contains(err.Error(), "input 'images' has a dynamic size") {
 		t.Errorf("without a shape: %v", err)
 	}
-	_, err = BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Shapes: map[string]Profile{
-		"images": Fixed(1, 3, 32, 32), "other": Fixed(1)}})
+	_, err = Build(context.Background(), family, model, BuildOptions{Places: &places, Shapes: map[string]Profile{
+		"images": fixed(1, 3, 32, 32), "other": fixed(1)}})
 	if fault.Code(err) != fault.CodeUsage || !strings.Contains(err.Error(), "no input 'other'") {
 		t.Errorf("with a shape for nothing: %v", err)
 	}
-	_, err = BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Shapes: map[string]Profile{
-		"images": Fixed(1, 4, 32, 32)}})
+	_, err = Build(context.Background(), family, model, BuildOptions{Places: &places, Shapes: map[string]Profile{
+		"images": fixed(1, 4, 32, 32)}})
 	if fault.Code(err) != fault.CodeUsage {
 		t.Errorf("with a shape that contradicts the model: %v", err)
 	}
 	shape := Profile{Min: []int{1, 3, 32, 32}, Opt: []int{4, 3, 32, 32}, Max: []int{8, 3, 32, 32}}
-	e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Shapes: map[string]Profile{"images": shape}})
+	e, err := Build(context.Background(), family, model, BuildOptions{Places: &places, Shapes: map[string]Profile{"images": shape}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestRTXRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.o.Places, c.o.Model = &places, "m.onnx"
-			_, err := BuildWith(context.Background(), family, c.model, c.o)
+			_, err := Build(context.Background(), family, c.model, c.o)
 			if fault.Code(err) != c.code || (err != nil && !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("exit code %d, %v; want %d, %q", fault.Code(err), err, c.code, c.want)
 			}
@@ -226,9 +226,9 @@ func TestRTXDetectors(t *testing.T) {
 			}
 			o := BuildOptions{Places: &places, Model: name, Targets: []int{86}}
 			if name == "yolov5n_fp16.onnx" {
-				o.Shapes = map[string]Profile{"images": Fixed(1, 3, 640, 640)}
+				o.Shapes = map[string]Profile{"images": fixed(1, 3, 640, 640)}
 			}
-			e, err := BuildWith(context.Background(), family, data, o)
+			e, err := Build(context.Background(), family, data, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -299,7 +299,7 @@ func TestRTXHandles(t *testing.T) {
 // TensorRT's own account of the engine needs a GPU; without one the sidecar says so.
 func TestRTXDetailed(t *testing.T) {
 	family, places := rtx(t)
-	e, err := BuildWith(context.Background(), family, smallModel(t, int8DQ, 13, 1, false), BuildOptions{Places: &places, Detailed: true})
+	e, err := Build(context.Background(), family, smallModel(t, int8DQ, 13, 1, false), BuildOptions{Places: &places, Detailed: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +316,7 @@ func TestRTXDeterministic(t *testing.T) {
 	model := smallModel(t, floatQ, 13, 1, false)
 	var sums []string
 	for range 2 {
-		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{80, 86}})
+		e, err := Build(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{80, 86}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -369,7 +369,7 @@ func TestTensorRTWithoutGPU(t *testing.T) {
 		!strings.Contains(f.Problem, "needs an NVIDIA GPU and driver") {
 		t.Errorf("%+v", f)
 	}
-	_, err = Build(context.Background(), smallModel(t, plain, 13, 1, false), o)
+	_, err = findAndBuild(context.Background(), smallModel(t, plain, 13, 1, false), o)
 	if fault.Code(err) != fault.CodeNoDevice || !strings.Contains(err.Error(), "needs an NVIDIA GPU and driver") {
 		t.Errorf("build: %v", err)
 	}
@@ -384,7 +384,7 @@ func TestRTXOptions(t *testing.T) {
 	model := smallModel(t, int8DQ, 13, 1, false)
 	build := func(o BuildOptions) (*Engine, error) {
 		o.Places, o.Targets = &places, []int{86}
-		return BuildWith(context.Background(), family, model, o)
+		return Build(context.Background(), family, model, o)
 	}
 	// What it is given is in the engine's bytes.
 	seen := map[string]string{}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"trtact/internal/fault"
+	"trtact/internal/onnx"
 )
 
 // SessionOptions say which engine to load and how.
@@ -200,7 +201,7 @@ func (s *Session) RunRaw(ctx context.Context, inputs map[string][]byte) (map[str
 	}
 	for _, t := range s.ready.Inputs {
 		data, given := inputs[t.Name]
-		want := int(typeBytes(t.Type)) * product(t.Dims)
+		want := int(typeBytes(t.Type)) * onnx.Volume(t.Dims)
 		if !given {
 			return nil, fault.Usage(fmt.Errorf("input %q of %s has no values", t.Name, s.name()))
 		}

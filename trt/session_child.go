@@ -10,6 +10,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+
+	"trtact/internal/onnx"
 )
 
 // answersFD is the child's end of the pipe that answers go through. Standard output
@@ -137,7 +139,7 @@ func runOnce(engine *loaded, values map[string][]byte, a *sessionAnswer) error {
 	a.Outputs = map[string]Value{}
 	for i, t := range outputs {
 		memory := engine.memory(len(inputs) + i)
-		bytes := int(typeBytes(t.Type)) * product(t.Dims)
+		bytes := int(typeBytes(t.Type)) * onnx.Volume(t.Dims)
 		if bytes < 0 || bytes > len(memory) {
 			return fmt.Errorf("output %q: %s %v does not fit its memory of %d bytes", t.Name, t.Type, t.Dims, len(memory))
 		}
@@ -151,7 +153,7 @@ func runOnce(engine *loaded, values map[string][]byte, a *sessionAnswer) error {
 // may be positions in a table.
 func randomElements(t Tensor) []byte {
 	random := rand.New(rand.NewPCG(1, 0))
-	values := make([]float32, product(t.Dims))
+	values := make([]float32, onnx.Volume(t.Dims))
 	switch t.Type {
 	case "fp32", "fp16", "bf16":
 		for i := range values {

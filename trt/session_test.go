@@ -375,7 +375,7 @@ func TestSessionRefuses(t *testing.T) {
 // An engine that the stand-in built goes the whole way.
 func TestSessionOfBuilt(t *testing.T) {
 	places := standInPlaces(t)
-	e, err := Build(context.Background(), []byte("stand-in model"+toy), BuildOptions{Places: places, Model: "toy.onnx"})
+	e, err := findAndBuild(context.Background(), []byte("stand-in model"+toy), BuildOptions{Places: places, Model: "toy.onnx"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestSessionRTXNeedsGPU(t *testing.T) {
 	if _, err := os.Stat("/dev/nvidiactl"); err == nil {
 		t.Skip("skipped: this machine has a GPU")
 	}
-	e, err := BuildWith(context.Background(), family, smallModel(t, plain, 13, 1, false), BuildOptions{Places: &places, Targets: []int{86}})
+	e, err := Build(context.Background(), family, smallModel(t, plain, 13, 1, false), BuildOptions{Places: &places, Targets: []int{86}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,6 @@ func (s *shim) family() Family {
 		Shim:             s.path,
 		Headers:          fmt.Sprintf("%d.%d.%d", t.headers[0], t.headers[1], t.headers[2]),
 		WeakTypes:        t.features&C.TRTACT_TRT_WEAK_TYPES != 0,
-		StrongTypes:      t.features&C.TRTACT_TRT_STRONG_TYPES != 0 || t.features&C.TRTACT_TRT_WEAK_TYPES == 0,
 		CalibrationCache: t.features&C.TRTACT_TRT_CALIBRATION_CACHE != 0,
 	}
 	for _, a := range []struct {
@@ -220,7 +219,6 @@ func (l *library) build(model, timings []byte, o BuildOptions, log string) (*bui
 	options.struct_size = C.sizeof_trtact_trt_build_options
 	options.onnx, options.onnx_bytes = mem.bytes(model), C.size_t(len(model))
 	options.fp16, options.int8 = flag(o.FP16), flag(o.INT8)
-	options.strongly_typed = flag(o.StronglyTyped)
 	if o.CalibrationCache != nil {
 		options.calibration_cache = mem.bytes(o.CalibrationCache)
 		options.calibration_cache_bytes = C.size_t(len(o.CalibrationCache))

@@ -77,16 +77,6 @@ func Read(path string, trust bool) (*Engine, error) {
 	return &Engine{Bytes: data, Artifact: *a}, nil
 }
 
-// ReadArtifact loads the sidecar alone of the engine at path, without a look at
-// the engine.
-func ReadArtifact(path string) (*Artifact, error) {
-	a, err := readSidecar(path)
-	if err != nil {
-		return nil, fault.BadInput(fmt.Errorf("engine %s: %w", path, err))
-	}
-	return a, nil
-}
-
 func readSidecar(path string) (*Artifact, error) {
 	data, err := readCapped(SidecarPath(path), maxSidecarBytes)
 	if err != nil {

@@ -62,7 +62,7 @@ func TestRTXTargetsOfINT8(t *testing.T) {
 		sets = append(sets, []int{target})
 	}
 	for _, targets := range sets {
-		e, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: targets})
+		e, err := Build(context.Background(), family, model, BuildOptions{Places: &places, Targets: targets})
 		if err != nil {
 			t.Errorf("%v: %v", targets, err)
 			continue
@@ -80,11 +80,11 @@ func TestRTXTargetsOfINT8(t *testing.T) {
 			t.Errorf("with none named: for %v, dropped %v", a.Targets, a.DroppedTargets)
 		}
 	}
-	_, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75, 86}})
+	_, err := Build(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75, 86}})
 	if fault.Code(err) != fault.CodeUsage || !strings.Contains(err.Error(), "leave sm_75 out") {
 		t.Errorf("sm_75 beside sm_86: %v", err)
 	}
-	alone, err := BuildWith(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75}})
+	alone, err := Build(context.Background(), family, model, BuildOptions{Places: &places, Targets: []int{75}})
 	if err != nil {
 		t.Fatal(err)
 	}

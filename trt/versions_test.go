@@ -52,7 +52,7 @@ func TestTensorRTVersions(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", version, f.Problem, word)
 			}
 		}
-		_, err = Build(context.Background(), smallModel(t, plain, 13, 1, false), BuildOptions{Places: &places})
+		_, err = findAndBuild(context.Background(), smallModel(t, plain, 13, 1, false), BuildOptions{Places: &places})
 		if fault.Code(err) != fault.CodeNoDevice {
 			t.Errorf("%s: build: %v (exit code %d), want exit code %d", version, err, fault.Code(err), fault.CodeNoDevice)
 		}

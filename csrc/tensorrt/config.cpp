@@ -33,16 +33,10 @@ void check_types(const trtact_trt_build_options& o) {
   if (!TRTACT_FAMILY_WEAK_TYPES && (o.fp16 || o.int8)) {
     invalid(std::string(family_name) + " takes types from the model alone: write FP16 and INT8 into it");
   }
-  if (o.strongly_typed && (o.fp16 || o.int8)) {
-    invalid("strongly typed and fp16 or int8 exclude each other");
-  }
   if (o.calibration_cache != nullptr && (!(features & TRTACT_TRT_CALIBRATION_CACHE) || !o.int8)) {
     invalid("a calibration cache needs int8 and a TensorRT older than 11");
   }
   need(o.n_layer_types > 0, TRTACT_TRT_LAYER_TYPES, "types of single layers: write them into the model");
-  if (o.strongly_typed && o.n_layer_types > 0) {
-    invalid("strongly typed and types of single layers exclude each other");
-  }
   for (int32_t i = 0; i < o.n_layer_types; ++i) {
     const int32_t type = o.layer_types[i].type;
     if (type != TRTACT_TRT_FLOAT32 && type != TRTACT_TRT_FLOAT16 && type != TRTACT_TRT_INT8) {
@@ -135,20 +129,11 @@ void check(const trtact_trt_build_options& o) {
   }
 }
 
-uint32_t network_flags([[maybe_unused]] const trtact_trt_build_options& o) {
-#if TRTACT_FAMILY_RTX || NV_TENSORRT_MAJOR >= 11
-  return 0; // explicit batch and strong types are all there is
-#else
-  uint32_t flags = 0;
+uint32_t network_flags() {
 #if NV_TENSORRT_MAJOR == 8
-  flags |= 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
-#endif
-#if TRTACT_FAMILY_STRONG_TYPES_BY_CHOICE
-  if (o.strongly_typed) {
-    flags |= 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED);
-  }
-#endif
-  return flags;
+  return 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
+#else
+  return 0; // explicit batch is all there is
 #endif
 }
 
@@ -259,7 +244,7 @@ void set_types([[maybe_unused]] nvinfer1::INetworkDefinition& network, nvinfer1:
   using nvinfer1::BuilderFlag;
 #if TRTACT_FAMILY_WEAK_TYPES
   if (o.fp16) config.setFlag(BuilderFlag::kFP16);
-  if (!o.strongly_typed && (o.int8 || has_quantize(network))) config.setFlag(BuilderFlag::kINT8);
+  if (o.int8 || has_quantize(network)) config.setFlag(BuilderFlag::kINT8);
   set_layer_types(network, config, o);
 #endif
   if (o.no_tf32) config.clearFlag(BuilderFlag::kTF32);

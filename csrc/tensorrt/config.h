@@ -26,7 +26,6 @@ constexpr uint32_t when(bool there, uint32_t bit) { return there ? bit : 0; }
 
 constexpr uint32_t features =
     when(TRTACT_FAMILY_WEAK_TYPES, TRTACT_TRT_WEAK_TYPES | TRTACT_TRT_CALIBRATION_CACHE | TRTACT_TRT_LAYER_TYPES) |
-    when(TRTACT_FAMILY_STRONG_TYPES_BY_CHOICE, TRTACT_TRT_STRONG_TYPES) |
     when(TRTACT_FAMILY_RTX, TRTACT_TRT_TARGETS) |
     when(TRTACT_FAMILY_TIMING_CACHE, TRTACT_TRT_TIMING_CACHE) |
     when(TRTACT_FAMILY_OPTIMIZATION_LEVEL, TRTACT_TRT_OPTIMIZATION_LEVEL) |
@@ -49,7 +48,7 @@ constexpr uint32_t tactic_sources =
 // Refuses what this family does not have.
 void check(const trtact_trt_build_options&);
 
-uint32_t network_flags(const trtact_trt_build_options&);
+uint32_t network_flags();
 
 // Every input with a dynamic size needs a profile; every profile needs an input.
 void set_profiles(nvinfer1::IBuilder&, nvinfer1::INetworkDefinition&, nvinfer1::IBuilderConfig&,

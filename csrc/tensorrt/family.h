@@ -2,8 +2,7 @@
 // files test instead of version numbers. The differences between families that
 // matter to us all stand here:
 //
-//   8.4, 8.6   FP16 and INT8 are permissions given to TensorRT (weak types)
-//   10         the same, or types taken from the model alone, as asked
+//   8.4 to 10  FP16 and INT8 are permissions given to TensorRT (weak types)
 //   11         types are always the model's
 //   RTX 1      the same, and builds for named GPUs without having one
 #pragma once
@@ -20,7 +19,6 @@
 #if defined(TRT_MAJOR_RTX)
 #define TRTACT_FAMILY_RTX 1
 #define TRTACT_FAMILY_WEAK_TYPES 0
-#define TRTACT_FAMILY_STRONG_TYPES_BY_CHOICE 0
 // Both can be set, and change no byte of an engine built without a GPU.
 #define TRTACT_FAMILY_OPTIMIZATION_LEVEL 0
 #define TRTACT_FAMILY_SPARSE_WEIGHTS 0
@@ -36,7 +34,6 @@
 #else
 #define TRTACT_FAMILY_RTX 0
 #define TRTACT_FAMILY_WEAK_TYPES (NV_TENSORRT_MAJOR <= 10)
-#define TRTACT_FAMILY_STRONG_TYPES_BY_CHOICE (NV_TENSORRT_MAJOR == 10)
 #define TRTACT_FAMILY_OPTIMIZATION_LEVEL (NV_TENSORRT_MAJOR * 100 + NV_TENSORRT_MINOR >= 806)
 #define TRTACT_FAMILY_NODE_NAMES (NV_TENSORRT_MAJOR >= 10) // IParserError::nodeName
 // Inputs and outputs by name and enqueueV3; before, by number and enqueueV2.

@@ -88,7 +88,7 @@ std::unique_ptr<trtact_trt_engine> build(const Library& library, const trtact_tr
   if (TRTACT_FAMILY_RTX && o.refit) require_gpu(); // it compiles kernels then
   // In this order, since TensorRT wants them destroyed in the reverse one.
   const std::unique_ptr<nvinfer1::IBuilder> builder = library.builder();
-  const std::unique_ptr<nvinfer1::INetworkDefinition> network(builder->createNetworkV2(network_flags(o)));
+  const std::unique_ptr<nvinfer1::INetworkDefinition> network(builder->createNetworkV2(network_flags()));
   if (!network) failed("create network");
   const std::unique_ptr<nvonnxparser::IParser> parser = library.parser(*network);
   parse(*parser, *network, o);

@@ -156,7 +156,11 @@ func pictures(t testing.TB, spec *detect.Spec, name string, n int) []Sample {
 			t.Fatal(err)
 		}
 		pixels := make([]float32, 3*spec.Height*spec.Width)
-		if _, err := spec.Preprocess(p, pixels); err != nil {
+		f, err := spec.Fit(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := spec.Normalise(f.Pixels, pixels); err != nil {
 			t.Fatal(err)
 		}
 		list = append(list, Sample{spec.Input: onnx.NewTensor([]int{1, 3, spec.Height, spec.Width}, pixels)})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,15 +71,6 @@ type Annotation struct {
 // Labelled tells whether there is ground truth to measure against.
 func (d *Dataset) Labelled() bool { return len(d.Categories) > 0 && len(d.Annotations) > 0 }
 
-// CategoryNames are the names in class order.
-func (d *Dataset) CategoryNames() []string {
-	names := make([]string, len(d.Categories))
-	for i, c := range d.Categories {
-		names[i] = c.Name
-	}
-	return names
-}
-
 // First is the data set cut down to its first n images; all of it when n is 0
 // or more than there are.
 func (d *Dataset) First(n int) *Dataset {
@@ -88,21 +78,6 @@ func (d *Dataset) First(n int) *Dataset {
 		return d
 	}
 	return d.keep(d.Images[:n])
-}
-
-// Sample is the data set cut down to n images drawn at random, in their old
-// order: the same ones for the same seed.
-func (d *Dataset) Sample(n int, seed uint64) *Dataset {
-	if n <= 0 || n >= len(d.Images) {
-		return d
-	}
-	drawn := rand.New(rand.NewPCG(seed, 0)).Perm(len(d.Images))[:n]
-	slices.Sort(drawn)
-	images := make([]Image, n)
-	for i, k := range drawn {
-		images[i] = d.Images[k]
-	}
-	return d.keep(images)
 }
 
 // keep is the data set with only these of its images.

@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -116,16 +117,65 @@ func defaultText(k *Key, def *Config) string {
 	if k.null && isZero(k.field(def)) {
 		return "null"
 	}
-	n := valueNode(k.field(def))
-	if n.Content == nil && n.Value == "" { // an empty list
-		return "[]"
+	switch p := k.field(def).(type) {
+	case *bool:
+		return strconv.FormatBool(*p)
+	case *int:
+		return strconv.Itoa(*p)
+	case *float64:
+		return formatNumber(*p)
+	case *string:
+		return *p
+	case *Size:
+		return fmt.Sprintf("%dx%d", p.Height, p.Width)
+	case *[]string:
+		return "[" + strings.Join(*p, ", ") + "]"
+	case *[]float64:
+		return listText(*p, formatNumber)
+	case *[]int:
+		return listText(*p, strconv.Itoa)
+	case *[]bool:
+		return listText(*p, strconv.FormatBool)
 	}
-	if n.Content == nil {
-		return n.Value
-	}
+	return ""
+}
+
+func listText[T any](values []T, text func(T) string) string {
 	var items []string
-	for _, item := range n.Content {
-		items = append(items, item.Value)
+	for _, v := range values {
+		items = append(items, text(v))
 	}
 	return "[" + strings.Join(items, ", ") + "]"
+}
+
+func isZero(field any) bool {
+	switch p := field.(type) {
+	case *string:
+		return *p == ""
+	case *int:
+		return *p == 0
+	case *float64:
+		return *p == 0
+	case *Size:
+		return *p == Size{}
+	case *[]string:
+		return len(*p) == 0
+	}
+	return false
+}
+
+// formatNumber writes a number as it may stand in a file: Python's reader, too,
+// takes it for one, which wants a point before an exponent.
+func formatNumber(v float64) string {
+	s := strconv.FormatFloat(v, 'g', -1, 64)
+	if mantissa, exponent, ok := strings.Cut(s, "e"); ok {
+		if !strings.Contains(mantissa, ".") {
+			mantissa += ".0"
+		}
+		return mantissa + "e" + exponent
+	}
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return s
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // FuzzParse: whatever is in a file, it is refused as bad input in one printable
-// line, or read to a configuration that is valid and survives writing.
+// line, or read to a configuration that is valid.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob(filepath.Join(testenv.Root(), "examples", "act", "*.yaml"))
 	if err != nil {
@@ -37,7 +37,6 @@ func FuzzParse(f *testing.F) {
 			if err := c.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			roundTrip(t, c)
 			return
 		}
 		text := err.Error()

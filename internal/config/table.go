@@ -1,5 +1,5 @@
 // The table of keys: what a key is, and the sections in the order they are
-// written and documented. The keys themselves stand in table_*.go.
+// documented. The keys themselves stand in table_*.go.
 
 package config
 
@@ -56,7 +56,7 @@ var unbounded = math.Inf(1)
 const most = 1e9 // of anything that is counted
 
 // Sections lists every section and key that the program reads, in the order in
-// which they are written.
+// which they are documented.
 func Sections() []Section {
 	return []Section{
 		{Name: "Global", Meaning: "The model and the pictures. Paths are relative to the folder the program is started in.",

@@ -100,7 +100,7 @@ func (s *Spec) slices(outputs map[string]*onnx.Tensor, batch int) (map[string][]
 		if len(out.Dims) < 2 || len(tensor.Dims) != len(out.Dims) || !slices.Equal(tensor.Dims[1:], out.Dims[1:]) {
 			return nil, fmt.Errorf("decode: output %q has shape %v: want %v", out.Name, tensor.Dims, out.Dims)
 		}
-		size := volume(out.Dims[1:])
+		size := onnx.Volume(out.Dims[1:])
 		if batch < 0 || batch >= tensor.Dims[0] || len(data) < (batch+1)*size {
 			return nil, fmt.Errorf("decode: output %q has shape %v: no image %d in the batch", out.Name, tensor.Dims, batch)
 		}
@@ -147,7 +147,7 @@ func notFinite(v []float32) int {
 func (s *Spec) checkSlots() error {
 	size := make(map[string]int, len(s.Outputs))
 	for _, o := range s.Outputs {
-		size[o.Name] = volume(o.Dims[1:])
+		size[o.Name] = onnx.Volume(o.Dims[1:])
 	}
 	h := &s.Head
 	boxes := 4

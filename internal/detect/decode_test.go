@@ -87,7 +87,7 @@ func TestDecodeAgainstRecipes(t *testing.T) {
 		var inputs [][2]any
 		for j, name := range testPhotographs {
 			x := make([]float32, 3*s.Width*s.Height)
-			place, err := s.Preprocess(photograph(t, name), x)
+			place, err := preprocess(s, photograph(t, name), x)
 			if err != nil {
 				t.Fatal(err)
 			}

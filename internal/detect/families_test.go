@@ -43,7 +43,7 @@ func (b *builder) ops(op string, outputs int, attrs map[string]onnx.Attr, inputs
 }
 
 func (b *builder) constant(dims []int, at func(i int) float32) string {
-	data := make([]float32, volume(dims))
+	data := make([]float32, onnx.Volume(dims))
 	for i := range data {
 		data[i] = at(i)
 	}
@@ -468,7 +468,7 @@ func TestRecognizePublishedForms(t *testing.T) {
 			// Whatever was found must be readable: zeros everywhere decode.
 			outputs := map[string]*onnx.Tensor{}
 			for _, o := range s.Outputs {
-				outputs[o.Name] = onnx.NewTensor(o.Dims, make([]float32, volume(o.Dims)))
+				outputs[o.Name] = onnx.NewTensor(o.Dims, make([]float32, onnx.Volume(o.Dims)))
 			}
 			if _, err := s.Decode(outputs, 0, Transform{Width: size, Height: size, ScaleX: 1, ScaleY: 1}, DefaultOptions()); err != nil {
 				t.Error(err)
@@ -672,7 +672,7 @@ func TestDecodePlanted(t *testing.T) {
 			}
 			outputs := map[string]*onnx.Tensor{}
 			for _, o := range s.Outputs {
-				outputs[o.Name] = onnx.NewTensor(o.Dims, make([]float32, volume(o.Dims)))
+				outputs[o.Name] = onnx.NewTensor(o.Dims, make([]float32, onnx.Volume(o.Dims)))
 				for i := range outputs[o.Name].Data.([]float32) {
 					outputs[o.Name].Data.([]float32)[i] = c.silent
 				}
@@ -755,7 +755,7 @@ func TestRecognizeNone(t *testing.T) {
 	if err != nil || s.Head.Coding != None || s.Width != 128 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	if _, err := s.Preprocess(noise(50, 40, 1), make([]float32, 3*128*128)); err != nil {
+	if _, err := preprocess(s, noise(50, 40, 1), make([]float32, 3*128*128)); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.Decode(nil, 0, identity(), DefaultOptions()); err == nil {

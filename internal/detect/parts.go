@@ -268,7 +268,7 @@ func (w *walker) back(n *onnx.Node, axis int) (tensor string, at int, ok bool) {
 		return from[0], int(perm[axis]), true
 	case "Reshape", "Flatten", "Squeeze", "Unsqueeze":
 		for a := range in {
-			if in[a] == out[axis] && volume(in[:a]) == volume(out[:axis]) && volume(in[a+1:]) == volume(out[axis+1:]) {
+			if in[a] == out[axis] && onnx.Volume(in[:a]) == onnx.Volume(out[:axis]) && onnx.Volume(in[a+1:]) == onnx.Volume(out[axis+1:]) {
 				return from[0], a, true
 			}
 		}

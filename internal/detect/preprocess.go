@@ -100,18 +100,6 @@ func (s *Spec) Normalise(p Pixels, dst []float32) error {
 	return nil
 }
 
-// Preprocess is Fit and Normalise.
-func (s *Spec) Preprocess(p Pixels, dst []float32) (Transform, error) {
-	if s.Width > len(dst) || s.Height > len(dst) || len(dst) != 3*s.Width*s.Height { // before Fit asks for memory
-		return Transform{}, fmt.Errorf("input %q is 3x%dx%d, buffer has %d values", s.Input, s.Height, s.Width, len(dst))
-	}
-	f, err := s.Fit(p)
-	if err != nil {
-		return Transform{}, err
-	}
-	return f.Place, s.Normalise(f.Pixels, dst)
-}
-
 // table is the normalised value of every level of every plane.
 func (f PixelFormat) table() (*[3][256]float32, error) {
 	if f.Order != "rgb" && f.Order != "bgr" {

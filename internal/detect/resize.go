@@ -104,16 +104,6 @@ func cubic(d, a float64) float64 {
 	return 0
 }
 
-// Resize scales an image to w x h pixels.
-func Resize(p Pixels, w, h int, interpolation string) (Pixels, error) {
-	if w <= 0 || h <= 0 {
-		return Pixels{}, fmt.Errorf("resize to %dx%d pixels: both must be positive", w, h)
-	}
-	out := Pixels{W: w, H: h, RGB: make([]uint8, 3*w*h)}
-	err := resizeRows(p, w, h, interpolation, func(y int, row []uint8) { copy(out.RGB[3*w*y:], row) })
-	return out, err
-}
-
 // resizeRows scales an image to w x h and hands over its rows from the top.
 // Only as many horizontally scaled source rows are kept as the vertical filter
 // is long.

@@ -3,7 +3,7 @@
 //
 // Everything that differs between families is written down in a Spec, which is
 // plain data: Recognize reads it off the graph once, it can be stored as JSON
-// beside an engine, and Preprocess and Decode do what it says without looking
+// beside an engine, and Fit, Normalise and Decode do what it says without looking
 // at the graph again. The positions of boxes, objectness and class scores are
 // kept as index arithmetic (Slot), so one decoder serves channel-first,
 // channel-last, one-tensor and many-tensor heads alike.

@@ -161,11 +161,3 @@ func sameAxis(n *onnx.Node, axis, rank int) bool {
 	}
 	return a == axis
 }
-
-func volume(dims []int) int {
-	v := 1
-	for _, d := range dims {
-		v *= d
-	}
-	return v
-}

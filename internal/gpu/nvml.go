@@ -82,15 +82,7 @@ func (m *Monitor) Read() (Report, error) {
 	return r, nil
 }
 
-// Device reads one GPU; index counts as NVML counts.
-func (m *Monitor) Device(index int) (GPU, error) {
-	g := m.device(index)
-	if g.Problem != "" {
-		return g, fault.NoDevice(fmt.Errorf("ask GPU %d: %s", index, g.Problem))
-	}
-	return g, nil
-}
-
+// device reads one GPU; index counts as NVML counts.
 func (m *Monitor) device(index int) GPU {
 	g := GPU{Index: index, Processes: []Process{}}
 	d, ret := m.lib.DeviceGetHandleByIndex(index)

@@ -72,7 +72,7 @@ func (b *building) engine(ctx context.Context, final *Detector) error {
 		if err != nil {
 			return nil, err
 		}
-		engine, err := trt.BuildWith(ctx, family, bytes, f.options)
+		engine, err := trt.Build(ctx, family, bytes, f.options)
 		if err != nil {
 			return nil, err
 		}

@@ -58,7 +58,7 @@ func (b *building) measureTimes(ctx context.Context, c *candidate) error {
 		if err != nil {
 			return err
 		}
-		engine, err := trt.BuildWith(ctx, family, bytes, f.options)
+		engine, err := trt.Build(ctx, family, bytes, f.options)
 		if err != nil {
 			return fmt.Errorf("time layers: %w", err)
 		}

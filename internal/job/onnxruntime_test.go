@@ -142,8 +142,11 @@ func onnxruntimeMAP(t *testing.T, d *Detector, file string, ds *coco.Dataset) fl
 		if err != nil {
 			t.Fatal(err)
 		}
-		transform, err := d.Spec.Preprocess(p, pixels)
+		f, err := d.Spec.Fit(p)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Spec.Normalise(f.Pixels, pixels); err != nil {
 			t.Fatal(err)
 		}
 		if err := binary.Write(in, binary.LittleEndian, pixels); err != nil {
@@ -166,7 +169,7 @@ func onnxruntimeMAP(t *testing.T, d *Detector, file string, ds *coco.Dataset) fl
 			}
 			outputs[v.Name] = onnx.NewTensor(dims, data)
 		}
-		found, err := d.Spec.Decode(outputs, 0, transform, detect.DefaultOptions())
+		found, err := d.Spec.Decode(outputs, 0, f.Place, detect.DefaultOptions())
 		if err != nil {
 			t.Fatal(err)
 		}

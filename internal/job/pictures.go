@@ -67,7 +67,7 @@ type fit struct {
 	pad                   uint8
 }
 
-// preprocess reads a picture into dst as Spec.Preprocess does.
+// preprocess reads a picture into dst as Spec.Fit and Spec.Normalise do.
 func (k *keptPictures) preprocess(path string, spec *detect.Spec, dst []float32) (detect.Transform, error) {
 	key := fit{path, spec.Width, spec.Height, spec.Pixels.Resize, spec.Pixels.Interpolation, spec.Pixels.Pad}
 	f, known := k.find(key)

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"trtact/internal/compute"
+	"trtact/internal/npy"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/shape"
 	"trtact/internal/onnx/simplify"
@@ -115,19 +116,15 @@ func (t *trial) outputs(names ...string) *trial {
 // runTrials runs each trial's model.onnx on its inputs in onnxruntime as it
 // stands: no optimisation, no fusion of Q/DQ.
 const runTrialsScript = `
-import glob, os, sys, numpy as np, onnx, onnxruntime as ort
+import glob, os, sys, numpy as np, onnxruntime as ort
 from onnx import numpy_helper
-def read(path):
-    t = onnx.TensorProto()
-    with open(path, "rb") as f: t.ParseFromString(f.read())
-    return numpy_helper.to_array(t)
 for folder in sorted(glob.glob(sys.argv[1] + "/*")):
     o = ort.SessionOptions(); o.log_severity_level = 4; o.intra_op_num_threads = 1
     o.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     o.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         s = ort.InferenceSession(folder + "/model.onnx", o, providers=["CPUExecutionProvider"])
-        feed = {i.name: read(folder + "/in_" + i.name + ".pb") for i in s.get_inputs()}
+        feed = {i.name: np.load(folder + "/in_" + i.name + ".npy") for i in s.get_inputs()}
         for k, y in zip(s.get_outputs(), s.run(None, feed)):
             with open(folder + "/out_" + k.name + ".pb", "wb") as f:
                 f.write(numpy_helper.from_array(np.asarray(y), k.name).SerializeToString())
@@ -137,11 +134,7 @@ for folder in sorted(glob.glob(sys.argv[1] + "/*")):
 
 func writeTensor(t testing.TB, path string, tensor *onnx.Tensor) {
 	t.Helper()
-	data, err := onnx.MarshalTensor(tensor, "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
+	if err := npy.Write(path, &npy.Array{Shape: tensor.Dims, Data: tensor.Data}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -185,7 +178,7 @@ func runTrialsIn(t *testing.T, devices []testDevice, trials []*trial, everyWay b
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		for name, tensor := range c.feed {
-			writeTensor(t, filepath.Join(folder(i), "in_"+name+".pb"), tensor)
+			writeTensor(t, filepath.Join(folder(i), "in_"+name+".npy"), tensor)
 		}
 	}
 	testenv.RunPython(t, runTrialsScript, root)

@@ -10,39 +10,15 @@ import (
 	"slices"
 	"sort"
 	"strings"
-
-	"trtact/internal/fault"
 )
 
-// Check tells whether m is a model that every reader of ONNX accepts: each
-// tensor is made once and before it is used, constants have the elements that
-// their shape says, and ONNX's own operators exist at the model's opset, with
-// the inputs, outputs and attributes that they have there. Operators of other
-// domains are taken as they are. An error is marked as bad input.
-func Check(m *Model) error {
-	if err := verify(m, strict); err != nil {
-		if m.Path != "" {
-			return fault.BadInput(fmt.Errorf("check model %s: %w", m.Path, err))
-		}
-		return fault.BadInput(fmt.Errorf("check model: %w", err))
-	}
-	return nil
-}
-
-// strictness is what verify thinks of operators and attributes that are not
-// ONNX's. On loading they pass, since they may lie in a part of the graph that
-// is cut off, such as a plugin after the detector's heads.
-type strictness bool
-
-const (
-	lenient strictness = false
-	strict  strictness = true
-)
-
-type verifier struct {
-	opset  int
-	strict strictness
-}
+// verifier looks at a model after it is read, before it is upgraded and before it
+// is written: each tensor is made once and before it is used, constants have the
+// elements that their shape says, and ONNX's own operators have the inputs, outputs
+// and attributes that they have at the model's opset. Operators and attributes that
+// are not ONNX's pass, since they may lie in a part of the graph that is cut off,
+// such as a plugin after the detector's heads.
+type verifier struct{ opset int }
 
 // scope is the tensors that can be seen in a graph: its own, and for a
 // subgraph those of the graphs around it.
@@ -68,7 +44,7 @@ func (s *scope) define(name string) error {
 	return nil
 }
 
-func verify(m *Model, s strictness) error {
+func verify(m *Model) error {
 	if m.Opset < MinOpset || m.Opset > MaxOpset {
 		return fmt.Errorf("operator set version %d; %d to %d are known", m.Opset, MinOpset, MaxOpset)
 	}
@@ -78,7 +54,7 @@ func verify(m *Model, s strictness) error {
 	if len(m.Graph.Outputs) == 0 {
 		return errors.New("the graph has no outputs")
 	}
-	return (&verifier{m.Opset, s}).graph(m.Graph, nil, 0)
+	return (&verifier{m.Opset}).graph(m.Graph, nil, 0)
 }
 
 func (v *verifier) graph(g *Graph, around *scope, depth int) error {
@@ -225,9 +201,6 @@ func (v *verifier) signature(n *Node) error {
 	}
 	s := signatureOf(n.Op, v.opset)
 	if s == nil || s.withdrawn {
-		if v.strict {
-			return fmt.Errorf("opset %d has no operator %s", v.opset, quoted(n.Op))
-		}
 		return nil
 	}
 	given := len(n.Inputs)
@@ -249,7 +222,6 @@ func (v *verifier) signature(n *Node) error {
 	if given < s.minOut || s.maxOut >= 0 && given > s.maxOut {
 		return fmt.Errorf("it has %d outputs, at opset %d it gives %s", given, v.opset, span(s.minOut, s.maxOut))
 	}
-	known := 0
 	for field := range strings.FieldsSeq(s.attrs) {
 		name, kind, _ := strings.Cut(field, ":")
 		a, ok := n.Attrs[name]
@@ -259,16 +231,8 @@ func (v *verifier) signature(n *Node) error {
 			}
 			continue
 		}
-		known++
 		if kindOf(a) != kind[0] {
 			return fmt.Errorf("attribute %s is %s, not %s", name, kindNames[kindOf(a)], kindNames[kind[0]])
-		}
-	}
-	if v.strict && known < len(n.Attrs) {
-		for _, name := range slices.Sorted(maps.Keys(n.Attrs)) {
-			if !strings.Contains(" "+s.attrs, " "+name+":") {
-				return fmt.Errorf("at opset %d it has no attribute %s", v.opset, quoted(name))
-			}
 		}
 	}
 	return nil

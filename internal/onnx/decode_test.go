@@ -53,11 +53,11 @@ func TestTensorForms(t *testing.T) {
 			if name != "w" || got.Type != widened(c.typ) || !reflect.DeepEqual(got.Dims, []int{2, 1}) || !reflect.DeepEqual(got.Data, c.want) {
 				t.Errorf("read %q %+v, want %v", name, got, c.want)
 			}
-			data, err := MarshalTensor(got, "w")
+			again, err := encodeTensor(got, "w")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if back, _, err := ParseTensor(data); err != nil || !reflect.DeepEqual(back, got) {
+			if back, _, err := ParseTensor(pbBytes(t, again)); err != nil || !reflect.DeepEqual(back, got) {
 				t.Errorf("written and read again it is %+v, %v", back, err)
 			}
 		})

@@ -85,7 +85,7 @@ func TestSort(t *testing.T) {
 	if got, want := text(g), "alone=Neg(x) a=Relu(x) c=Mul(a,w) b=Abs(a) e=If(cond) d=Add(b,c)"; got != want {
 		t.Errorf("sorted it is %s, want %s", got, want)
 	}
-	if err := Check(model(g)); err != nil {
+	if err := verify(model(g)); err != nil {
 		t.Error(err)
 	}
 	// A cycle through a subgraph.
@@ -138,7 +138,7 @@ func TestRewire(t *testing.T) {
 	if g.Rewire("k", "q", nil) != 0 {
 		t.Error("the branches' own k was taken for the graph's")
 	}
-	if err := Check(model(g)); err != nil {
+	if err := verify(model(g)); err != nil {
 		t.Error(err)
 	}
 }
@@ -172,7 +172,7 @@ func TestExtract(t *testing.T) {
 	if !reflect.DeepEqual(g.Outputs, want) || len(g.Inputs) != 1 {
 		t.Errorf("outputs %v, inputs %v", g.Outputs, g.Inputs)
 	}
-	if err := Check(model(g)); err != nil {
+	if err := verify(model(g)); err != nil {
 		t.Error(err)
 	}
 	for _, c := range []struct {

@@ -58,7 +58,7 @@ func (m *Model) Save(path string) error {
 }
 
 func (m *Model) marshal() ([]byte, error) {
-	if err := verify(m, lenient); err != nil {
+	if err := verify(m); err != nil {
 		return nil, err
 	}
 	if size := weightBytes(m.Graph); size > maxFile {
@@ -260,15 +260,6 @@ func encodeTensor(t *Tensor, name string) (*onnxpb.TensorProto, error) {
 	}
 	pb.RawData = raw
 	return pb, nil
-}
-
-// MarshalTensor is a tensor as a file of its own, the counterpart of ParseTensor.
-func MarshalTensor(t *Tensor, name string) ([]byte, error) {
-	pb, err := encodeTensor(t, name)
-	if err != nil {
-		return nil, fmt.Errorf("write tensor %s: %w", quoted(name), err)
-	}
-	return proto.MarshalOptions{Deterministic: true}.Marshal(pb)
 }
 
 func encodeValue(v Value) *onnxpb.ValueInfoProto {

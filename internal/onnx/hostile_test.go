@@ -248,7 +248,7 @@ func TestDeepSubgraphs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(m); err != nil {
+	if err := verify(m); err != nil {
 		t.Error(err)
 	}
 	if again, err := m.Marshal(); err != nil {

@@ -131,7 +131,7 @@ func parse(data []byte, dir string) (*Model, error) {
 		return nil, err
 	}
 	m.SHA256 = hex.EncodeToString(sum[:])
-	if err := verify(m, lenient); err != nil {
+	if err := verify(m); err != nil {
 		return nil, err
 	}
 	return m, nil

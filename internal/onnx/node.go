@@ -20,8 +20,8 @@ func (n *Node) String() string {
 }
 
 // Int is an integer attribute, def where the node has none of that name or it
-// is of another kind; Check reports the latter for ONNX's own operators. So it
-// is with the accessors that follow.
+// is of another kind; reading a model refuses the latter for ONNX's own operators.
+// So it is with the accessors that follow.
 func (n *Node) Int(name string, def int64) int64 {
 	if v, ok := n.Attrs[name].(int64); ok {
 		return v
@@ -55,12 +55,6 @@ func (n *Node) IntList(name string) []int64 {
 // FloatList is a list of floating point numbers, nil where the node has none.
 func (n *Node) FloatList(name string) []float32 {
 	v, _ := n.Attrs[name].([]float32)
-	return v
-}
-
-// StrList is a list of strings, nil where the node has none.
-func (n *Node) StrList(name string) []string {
-	v, _ := n.Attrs[name].([]string)
 	return v
 }
 

@@ -9,7 +9,7 @@ import (
 // length of data has to be the product of dims; a mismatch is a mistake of the
 // caller and panics.
 func NewTensor[T Element](dims []int, data []T) *Tensor {
-	if product(dims) != len(data) {
+	if Volume(dims) != len(data) {
 		panic(fmt.Sprintf("onnx: %d elements for a tensor of shape %v", len(data), dims))
 	}
 	return &Tensor{Type: DTypeOf(data), Dims: slices.Clone(dims), Data: data}
@@ -21,7 +21,8 @@ func Scalar[T Element](v T) *Tensor { return NewTensor(nil, []T{v}) }
 // Vector is a tensor of one dimension over v, which it keeps.
 func Vector[T Element](v ...T) *Tensor { return NewTensor([]int{len(v)}, v) }
 
-func product(dims []int) int {
+// Volume is the number of elements of a tensor with these sizes, all of them known.
+func Volume(dims []int) int {
 	n := 1
 	for _, d := range dims {
 		n *= d

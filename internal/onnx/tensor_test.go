@@ -54,10 +54,9 @@ func TestNodeAttributes(t *testing.T) {
 	n.Set("auto_pad", "VALID")
 	n.Set("pads", []int64{1, 1})
 	n.Set("scales", []float32{2})
-	n.Set("keys", list("k"))
 	n.Set("value", Scalar[float32](1))
 	if n.Int("group", 1) != 4 || n.Float("alpha", 0) != 0.5 || n.Str("auto_pad", "") != "VALID" || len(n.IntList("pads")) != 2 ||
-		n.FloatList("scales")[0] != 2 || n.StrList("keys")[0] != "k" || n.Tensor("value").Len() != 1 || !n.Has("group") {
+		n.FloatList("scales")[0] != 2 || n.Tensor("value").Len() != 1 || !n.Has("group") {
 		t.Errorf("attributes are %v", n.Attrs)
 	}
 	if n.Int("alpha", 7) != 7 { // of another kind

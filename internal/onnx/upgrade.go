@@ -25,7 +25,7 @@ func UpgradeOpset(m *Model, to int) error {
 	if m.Opset >= to {
 		return nil
 	}
-	if err := verify(m, lenient); err != nil {
+	if err := verify(m); err != nil {
 		return fmt.Errorf("upgrade the operators to opset %d: %w", to, err)
 	}
 	taken := map[string]bool{}

@@ -28,7 +28,7 @@
 extern "C" {
 #endif
 
-#define TRTACT_TRT_ABI 2u
+#define TRTACT_TRT_ABI 3u
 #define TRTACT_TRT_MAX_RANK 8
 #define TRTACT_TRT_EXPORT __attribute__((visibility("default")))
 
@@ -133,8 +133,6 @@ typedef struct trtact_trt_build_options {
    * beside FP32. INT8 is allowed of itself where the model has Q/DQ. Where the
    * feature is missing, types are the model's own and these must be 0. */
   int32_t fp16, int8;
-  /* Takes types from the model alone, where the family leaves the choice. */
-  int32_t strongly_typed;
   /* INT8 scales of a float model as TensorRT's calibration cache (needs the
    * feature CALIBRATION_CACHE and int8), or NULL. */
   const void* calibration_cache;
@@ -151,9 +149,8 @@ typedef struct trtact_trt_build_options {
   int32_t n_profiles;
   const char* log_path; /* messages are appended to this file; NULL: none */
   int32_t log_level;    /* TRTACT_TRT_LOG_... */
-  /* Types that single layers have to have (needs the feature LAYER_TYPES and not
-   * strongly_typed). A node that the parser has done away with (it computed a
-   * constant) is passed over. */
+  /* Types that single layers have to have (needs the feature LAYER_TYPES). A node
+   * that the parser has done away with (it computed a constant) is passed over. */
   const trtact_trt_layer_type* layer_types;
   int32_t n_layer_types;
   /* 1: TensorRT's measurements of kernels are kept, see engine_timings. The bytes
@@ -172,7 +169,6 @@ typedef struct trtact_trt_build_options {
 
 enum {
   TRTACT_TRT_WEAK_TYPES = 1,        /* fp16 and int8 are TensorRT's choice */
-  TRTACT_TRT_STRONG_TYPES = 2,      /* strongly_typed is possible */
   TRTACT_TRT_CALIBRATION_CACHE = 4, /* implicit INT8 is possible */
   TRTACT_TRT_TARGETS = 8,           /* builds without a GPU for named targets */
   TRTACT_TRT_LAYER_TYPES = 16,      /* layer_types is possible */

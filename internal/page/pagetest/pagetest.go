@@ -320,12 +320,3 @@ func (b *Browser) Print(t *testing.T) []byte {
 	b.call(t, "Page.printToPDF", map[string]any{"printBackground": false}, &answer)
 	return answer.Data
 }
-
-// Picture is what a view of the page looks like, as PNG, down to its end.
-func (b *Browser) Picture(t *testing.T, path string, v View) []byte {
-	t.Helper()
-	b.See(t, path, v)
-	var answer struct{ Data []byte }
-	b.call(t, "Page.captureScreenshot", map[string]any{"captureBeyondViewport": true}, &answer)
-	return answer.Data
-}

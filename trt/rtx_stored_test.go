@@ -9,67 +9,12 @@ import (
 
 	"trtact/internal/onnx"
 	"trtact/internal/testenv"
+	"trtact/trt/trttest"
 )
-
-func TestFloat16(t *testing.T) {
-	for _, c := range []struct {
-		v    float64
-		want uint16
-	}{
-		{0, 0}, {1, 0x3c00}, {-2, 0xc000}, {65504, 0x7bff}, {65519, 0x7bff}, {65520, 0x7c00}, {math.Inf(-1), 0xfc00},
-		{1.0 / (1 << 14), 0x0400}, {1.0 / (1 << 24), 0x0001}, {1.0 / (1 << 25), 0x0000}, {3.0 / (1 << 25), 0x0002},
-		{1 + 1.0/2048, 0x3c00}, {1 + 3.0/2048, 0x3c02}, {2047.5, 0x6800}, {0.1, 0x2e66}, {math.NaN(), 0x7e00},
-		{1.0/(1<<14) - 1.0/(1<<26), 0x0400},
-	} {
-		if got := float16(float32(c.v)); got != c.want {
-			t.Errorf("float16(%v) = %#04x, want %#04x", c.v, got, c.want)
-		}
-	}
-}
-
-func TestStoredWeights(t *testing.T) {
-	w := Weight{Name: "w", Dims: []int{4, 3, 2, 2}, Values: make([]float32, 48), INT8: make([]int8, 48)}
-	for i := range w.Values {
-		w.INT8[i] = int8(i*7 - 100)
-		w.Values[i] = float32(w.INT8[i]) * 0.01
-	}
-	padded := make([]byte, 0, 64) // channels last, filled up to four
-	for o := range 4 {
-		for p := range 4 {
-			for c := range 3 {
-				padded = append(padded, byte(w.INT8[(o*3+c)*4+p]))
-			}
-			padded = append(padded, 0)
-		}
-	}
-	var half []byte
-	for _, v := range w.Values {
-		half = append(half, byte(float16(v)), byte(float16(v)>>8))
-	}
-	floatOnly := w
-	floatOnly.INT8 = nil
-	zeros := Weight{Name: "zeros", Dims: []int{40}, Values: make([]float32, 40), INT8: make([]int8, 40)}
-	for _, c := range []struct {
-		name   string
-		engine []byte
-		w      Weight
-		want   StoredWeight
-	}{
-		{"padded INT8", append([]byte("head"), padded...), w, StoredWeight{"w", 48, "int8", 48}},
-		{"FP16", append([]byte("head"), half...), w, StoredWeight{"w", 48, "fp16", 96}},
-		{"INT8 in the engine, float in the model", padded, floatOnly, StoredWeight{"w", 48, "", 0}},
-		{"one byte off", append([]byte{padded[0] + 1}, padded[1:]...), w, StoredWeight{"w", 48, "", 0}},
-		{"zeros prove nothing", make([]byte, 1000), zeros, StoredWeight{"zeros", 40, "", 0}},
-	} {
-		if got := StoredWeights(c.engine, []Weight{c.w}); got[0] != c.want {
-			t.Errorf("%s: %+v, want %+v", c.name, got[0], c.want)
-		}
-	}
-}
 
 // quantizeConvs puts Q/DQ before every convolution but the first and the last
 // three, with INT8 weights, and returns all convolution weights.
-func quantizeConvs(m *onnx.Model) []Weight {
+func quantizeConvs(m *onnx.Model) []trttest.Weight {
 	g := m.Graph
 	var convs []*onnx.Node
 	for _, n := range g.Nodes {
@@ -83,7 +28,7 @@ func quantizeConvs(m *onnx.Model) []Weight {
 	}
 	g.Init["q_scale"], g.Init["q_zero"] = onnx.Scalar(float32(0.05)), onnx.Scalar(int8(0))
 	var nodes []*onnx.Node
-	var weights []Weight
+	var weights []trttest.Weight
 	done := map[string]bool{}
 	for _, n := range g.Nodes {
 		if n.Op != "Conv" {
@@ -93,7 +38,7 @@ func quantizeConvs(m *onnx.Model) []Weight {
 		name := n.Inputs[1]
 		t := g.Init[name]
 		values, channels := t.Data.([]float32), t.Dims[0]
-		w := Weight{Name: n.Name, Dims: t.Dims, Values: values}
+		w := trttest.Weight{Name: n.Name, Dims: t.Dims, Values: values}
 		if !float[n] {
 			each := len(values) / channels
 			scale := make([]float32, channels)
@@ -147,13 +92,13 @@ func TestRTXStoresINT8(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, targets := range [][]int{{75}, nil} {
-		e, err := BuildWith(context.Background(), family, data, BuildOptions{Places: &places, Targets: targets, Model: "yolov5n.int8.onnx"})
+		e, err := Build(context.Background(), family, data, BuildOptions{Places: &places, Targets: targets, Model: "yolov5n.int8.onnx"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		count := map[string]int{}
 		var bytes, float int64
-		for i, s := range StoredWeights(e.Bytes, weights) {
+		for i, s := range trttest.StoredWeights(e.Bytes, weights) {
 			count[s.Type]++
 			bytes += s.Bytes
 			float += int64(s.Elements) * 4
@@ -163,11 +108,11 @@ func TestRTXStoresINT8(t *testing.T) {
 			}
 		}
 		// And nowhere in the engine is a float copy of them.
-		asFloat := make([]Weight, len(weights))
+		asFloat := make([]trttest.Weight, len(weights))
 		for i, w := range weights {
-			asFloat[i] = Weight{Name: w.Name, Dims: w.Dims, Values: w.Values}
+			asFloat[i] = trttest.Weight{Name: w.Name, Dims: w.Dims, Values: w.Values}
 		}
-		for i, s := range StoredWeights(e.Bytes, asFloat) {
+		for i, s := range trttest.StoredWeights(e.Bytes, asFloat) {
 			if weights[i].INT8 != nil && s.Type != "" {
 				t.Errorf("%v: %s is also stored as %s", targets, s.Name, s.Type)
 			}
@@ -197,11 +142,11 @@ func TestRTXStoresFP16(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var weights []Weight
+		var weights []trttest.Weight
 		for _, n := range m.Graph.Nodes {
 			if n.Op == "Conv" {
 				w := m.Graph.Init[n.Inputs[1]]
-				weights = append(weights, Weight{Name: n.Name, Dims: w.Dims, Values: w.Data.([]float32)})
+				weights = append(weights, trttest.Weight{Name: n.Name, Dims: w.Dims, Values: w.Data.([]float32)})
 			}
 		}
 		o := BuildOptions{Places: &places, Targets: []int{86}, Model: c.file}
@@ -212,15 +157,15 @@ func TestRTXStoresFP16(t *testing.T) {
 		if c.cast {
 			model = castToFP16(t, m)
 		} else {
-			o.Shapes = map[string]Profile{m.Graph.Inputs[0].Name: Fixed(1, 3, 640, 640)}
+			o.Shapes = map[string]Profile{m.Graph.Inputs[0].Name: fixed(1, 3, 640, 640)}
 		}
-		e, err := BuildWith(context.Background(), family, model, o)
+		e, err := Build(context.Background(), family, model, o)
 		if err != nil {
 			t.Errorf("%s: %v", c.file, err)
 			continue
 		}
 		count := map[string]int{}
-		for i, s := range StoredWeights(e.Bytes, weights) {
+		for i, s := range trttest.StoredWeights(e.Bytes, weights) {
 			count[s.Type]++
 			if s.Type != "fp16" {
 				t.Errorf("%s: %s %v is stored as %q", c.file, s.Name, weights[i].Dims, s.Type)

@@ -1,17 +1,18 @@
-package trt
-
-// How an engine stores its weights, found out from its bytes.
+// Package trttest finds out for tests how an engine stores its weights.
 //
 // Asking TensorRT (the engine inspector) needs a GPU. But TensorRT for RTX puts
 // weights into the engine as they are, reordered at most, so that each can be
 // looked for in every form it may have: as INT8, FP16 or FP32, in the orders of
-// storageOrders. What is found is proof that
-// the layer's weights are stored in that type; what is not found is unknown.
+// storageOrders. What is found is proof that the layer's weights are stored in that
+// type; what is not found is unknown.
+package trttest
 
 import (
 	"bytes"
 	"encoding/binary"
 	"math"
+
+	"trtact/internal/onnx"
 )
 
 // Weight is the constant that a convolution or product of the model weighs
@@ -25,10 +26,10 @@ type Weight struct {
 
 // StoredWeight is what an engine has of a Weight.
 type StoredWeight struct {
-	Name     string `json:"name"`
-	Elements int    `json:"elements"`
-	Type     string `json:"type"`  // int8, fp16, fp32, or "" when it was not found
-	Bytes    int64  `json:"bytes"` // in that type; 0 when it was not found
+	Name     string
+	Elements int
+	Type     string // int8, fp16, fp32, or "" when it was not found
+	Bytes    int64  // in that type; 0 when it was not found
 }
 
 // leastStored is the size in bytes below which a weight could be found by
@@ -43,7 +44,7 @@ func StoredWeights(engine []byte, weights []Weight) []StoredWeight {
 		found[i] = StoredWeight{Name: w.Name, Elements: len(w.Values)}
 		for _, form := range w.forms() {
 			if len(form.data) >= leastStored && !constant(form.data) && bytes.Contains(engine, form.data) {
-				found[i].Type, found[i].Bytes = form.name, int64(len(w.Values))*typeBytes(form.name)
+				found[i].Type, found[i].Bytes = form.name, int64(len(w.Values)*form.size)
 				break
 			}
 		}
@@ -53,6 +54,7 @@ func StoredWeights(engine []byte, weights []Weight) []StoredWeight {
 
 type storedForm struct {
 	name string
+	size int // of an element, in bytes
 	data []byte
 }
 
@@ -62,13 +64,13 @@ func (w Weight) forms() []storedForm {
 	var forms []storedForm
 	for _, order := range storageOrders(w.Dims) {
 		if w.INT8 != nil {
-			forms = append(forms, storedForm{"int8", encode(order, 1, func(b []byte, i int) { b[0] = byte(w.INT8[i]) })})
+			forms = append(forms, storedForm{"int8", 1, encode(order, 1, func(b []byte, i int) { b[0] = byte(w.INT8[i]) })})
 		}
 		forms = append(forms,
-			storedForm{"fp16", encode(order, 2, func(b []byte, i int) {
-				binary.LittleEndian.PutUint16(b, float16(w.Values[i]))
+			storedForm{"fp16", 2, encode(order, 2, func(b []byte, i int) {
+				binary.LittleEndian.PutUint16(b, onnx.Float16Bits(w.Values[i]))
 			})},
-			storedForm{"fp32", encode(order, 4, func(b []byte, i int) {
+			storedForm{"fp32", 4, encode(order, 4, func(b []byte, i int) {
 				binary.LittleEndian.PutUint32(b, math.Float32bits(w.Values[i]))
 			})})
 	}
@@ -80,12 +82,12 @@ func (w Weight) forms() []storedForm {
 // behind the positions, also filled up to a multiple of 4, 8, 16 or 32; and
 // transposed, as a product takes it.
 func storageOrders(dims []int) [][]int {
-	if len(dims) == 0 || product(dims) == 0 {
+	if len(dims) == 0 || onnx.Volume(dims) == 0 {
 		return nil
 	}
 	out, channels, positions := dims[0], 1, 1
 	if len(dims) > 1 {
-		channels, positions = dims[1], product(dims[2:])
+		channels, positions = dims[1], onnx.Volume(dims[2:])
 	}
 	at := func(o, c, p int) int { return (o*channels+c)*positions + p }
 
@@ -126,14 +128,6 @@ func storageOrders(dims []int) [][]int {
 	return orders
 }
 
-func product(dims []int) int {
-	n := 1
-	for _, d := range dims {
-		n *= d
-	}
-	return n
-}
-
 func encode(order []int, size int, put func(b []byte, i int)) []byte {
 	data := make([]byte, len(order)*size)
 	for k, i := range order {
@@ -152,22 +146,4 @@ func constant(data []byte) bool {
 		}
 	}
 	return true
-}
-
-// float16 is IEEE 754 binary16, rounded half to even.
-func float16(v float32) uint16 {
-	bits := math.Float32bits(v)
-	sign := uint16(bits >> 16 & 0x8000)
-	abs := math.Float32frombits(bits & 0x7fffffff)
-	switch {
-	case v != v:
-		return sign | 0x7e00
-	case abs >= 65520: // halfway from the largest, 65504, to the next, or more
-		return sign | 0x7c00
-	case abs < 1.0/(1<<14): // subnormal: multiples of 2^-24
-		return sign | uint16(math.RoundToEven(float64(abs)*(1<<24)))
-	}
-	fraction, exponent := math.Frexp(float64(abs)) // abs = fraction 2^exponent, fraction in [0.5, 1)
-	mantissa := int(math.RoundToEven(fraction * (1 << 11)))
-	return sign | uint16((exponent+13)<<10+mantissa)
 }

@@ -386,6 +386,11 @@ func TestRecognizePublishedForms(t *testing.T) {
 			boxes, scores := b.distanceBoxes(17, false)
 			return []string{b.op("Transpose", perm(0, 2, 1), boxes), b.op("Transpose", perm(0, 2, 1), scores)}
 		}, "yolov8", Corners, 80, 6},
+		{"yolo-fastestv2, both grids in one output", "", func(b *builder) []string {
+			return []string{b.freeRows([]int{16, 32}, 95, func(f string, _ int) []string {
+				return []string{b.op("Sigmoid", nil, b.conv(f, 8, 12)), b.op("Sigmoid", nil, b.conv(f, 8, 3)), b.op("Softmax", axis(1), b.conv(f, 8, 80))}
+			})}
+		}, "yolofastest", Anchors, 80, 6},
 		{"yolox, a map a stride", "", func(b *builder) []string {
 			return b.perStride(func(f string) []string {
 				return []string{b.concat(1, b.conv(f, 8, 4), b.op("Sigmoid", nil, b.conv(f, 8, 1)), b.op("Sigmoid", nil, b.conv(f, 8, 80)))}

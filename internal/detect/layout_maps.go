@@ -83,6 +83,7 @@ type fieldMap struct {
 	stride, h, w int
 	channels     int
 	axis         int // of the channels
+	before       int // rows of other grids in the same output, where the channels are last
 }
 
 // slot is where a map's channel first lies.
@@ -91,7 +92,7 @@ func (f fieldMap) slot(first int) Slot {
 	if f.axis == len(f.Dims)-1 {
 		cell, channel = f.channels, 1
 	}
-	return Slot{Output: f.Name, Offset: first * channel, Cell: cell, Channel: channel}
+	return Slot{Output: f.Name, Offset: f.before*cell + first*channel, Cell: cell, Channel: channel}
 }
 
 // maps sees every output as a map, by stride: B x C x H x W, B x H x W x C,
@@ -140,6 +141,25 @@ func (s *subject) asMap(o Output) (fieldMap, bool) {
 		return f, true
 	}
 	return fieldMap{}, false
+}
+
+// stacked sees the only output as the rows of these strides' grids, one after the other; nil
+// where they do not fit.
+func (s *subject) stacked(strides ...int) []fieldMap {
+	if len(s.outputs) != 1 || len(s.outputs[0].Dims) != 3 {
+		return nil
+	}
+	o, rows := s.outputs[0], 0
+	var all []fieldMap
+	for _, stride := range strides {
+		h, w := s.cells(stride)
+		all = append(all, fieldMap{Output: o, stride: stride, h: h, w: w, channels: o.Dims[2], axis: 2, before: rows})
+		rows += h * w
+	}
+	if rows != o.Dims[1] {
+		return nil
+	}
+	return all
 }
 
 // matchAnchorMaps takes YOLOv5's maps before their decoding: for every stride
@@ -374,11 +394,14 @@ func matchFastestDet(s *subject) (Head, string, error) {
 	return h, "fastestdet", nil
 }
 
-// matchYoloFastest takes, for strides 16 and 32, a map of 3x4 box values, 3
+// matchYoloFastest takes, for strides 16 and 32, in an output each or in one, a map of 3x4 box values, 3
 // objectnesses and classes shared by the anchors.
 func matchYoloFastest(s *subject) (Head, string, error) {
 	const per = 3
-	all, err := s.maps()
+	all, err := s.stacked(16, 32), error(nil)
+	if all == nil {
+		all, err = s.maps()
+	}
 	if err != nil {
 		return Head{}, "", err
 	}

@@ -48,7 +48,7 @@ func planarInput(g *onnx.Graph) {
 			for _, in := range n.Inputs {
 				t := g.Init[in]
 				switch {
-				case in == tensor || t != nil && t.Len() == 1 && len(t.Dims) < 4:
+				case in == tensor || t != nil && t.Len() == 1:
 				case t != nil && t.Len() == 3 && t.Dims[len(t.Dims)-1] == 3 && len(ix.Consumers[in]) == 1:
 					turned[in] = &onnx.Tensor{Type: t.Type, Dims: []int{3, 1, 1}, Data: t.Data}
 				default:

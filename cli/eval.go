@@ -113,11 +113,13 @@ func (s *session) eval(c *urfave.Context) error {
 	}
 	defer done()
 	e, err := m.Evaluate(s.ctx, d, ds, boxes, "evaluate")
+	if err == nil {
+		err = m.WarnIfPoor(s.ctx, d, e.Metrics.AP, ds, boxes)
+	}
 	done()
 	if err != nil {
 		return err
 	}
-	d.WarnIfPoor(e.Metrics.AP, ds.Path)
 	if path := c.String("save"); path != "" {
 		if err := coco.WriteResults(path, e.Results); err != nil {
 			return err

@@ -118,10 +118,6 @@ func (b *building) note(form string, v measured) {
 	}
 }
 
-// poor is the mAP below which a float model is most likely fed with the wrong
-// pixels or compared with the wrong labels.
-const poor = 0.01
-
 // baseline measures the model as it came and refuses to go on where it is not
 // as good as it is said to be: then pictures or labels are not prepared as they
 // should be, and every later figure would mislead.
@@ -149,16 +145,8 @@ func (b *building) baseline(ctx context.Context) error {
 		return fault.BadInput(fmt.Errorf("%s: origin_metric is %g and %.4g was measured, more than the tolerance of %g apart: pictures, labels or the model's family and size are not what they were when it was taken; correct them or origin_metric",
 			b.o.Model, want, v.value, b.o.Tolerance))
 	}
-	if b.meter.command == nil {
-		b.d.WarnIfPoor(v.value, b.o.Val)
+	if b.meter.command != nil {
+		return nil
 	}
-	return nil
-}
-
-// WarnIfPoor says what to look at where the detector's mAP on labels is next to nothing.
-func (d *Detector) WarnIfPoor(mAP float64, labels string) {
-	if mAP >= 0 && mAP < poor {
-		slog.Warn(fmt.Sprintf("%s finds next to nothing on %s (mAP %.2f): check --family (%s), what its pixels become (%s; --pixels), --shape and that the labels' categories are the model's, in its order",
-			d.Path, labels, 100*mAP, d.Spec.Family, d.Spec.Pixels))
-	}
+	return b.m.WarnIfPoor(ctx, b.single, v.value, b.meter.val, b.meter.boxes)
 }

@@ -124,6 +124,12 @@ func (s *session) timedOnCPU(m *job.Machine, path string, load job.LoadOptions, 
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	t := &timedModel{bench.Model{Model: path, Quantized: d.Quantized, Batch: d.Spec.Batch, Height: d.Spec.Height, Width: d.Spec.Width}, n, c}
+	if d.Spec.Input == "" { // no pictures: as for engines, the first size of the first input
+		t.model.Batch = 1
+		if in := d.Model.Graph.Inputs; len(in) > 0 && len(in[0].Dims) > 0 {
+			t.model.Batch = in[0].Dims[0]
+		}
+	}
 	random := rand.New(rand.NewPCG(uint64(s.seed), 0))
 	for _, in := range d.Model.Graph.Inputs {
 		value, err := anyValue(in, d.Spec.Extra[in.Name], random)
@@ -138,8 +144,9 @@ func (s *session) timedOnCPU(m *job.Machine, path string, load job.LoadOptions, 
 	return t, nil
 }
 
-// anyValue is what an input is fed with to be timed: the values that are known for it, else
-// random numbers in 0..1, or zeros where it takes whole ones.
+// anyValue is what an input is fed with to be timed: the values of a picture that are known
+// for it, else random numbers in 0..1, or zeros where it takes whole ones, which may be
+// positions in a table.
 func anyValue(in onnx.Value, known []float32, random *rand.Rand) (*onnx.Tensor, error) {
 	n := 1
 	for _, d := range in.Dims {
@@ -147,20 +154,37 @@ func anyValue(in onnx.Value, known []float32, random *rand.Rand) (*onnx.Tensor, 
 	}
 	switch in.Type {
 	case onnx.Float:
-		values := known
-		if values == nil {
-			values = make([]float32, n)
-			for i := range values {
+		values := make([]float32, n)
+		for i := range values {
+			if known != nil {
+				values[i] = known[i%len(known)]
+			} else {
 				values[i] = random.Float32()
 			}
 		}
 		return onnx.NewTensor(in.Dims, values), nil
-	case onnx.Int64:
-		return onnx.NewTensor(in.Dims, make([]int64, n)), nil
+	case onnx.Double:
+		values := make([]float64, n)
+		for i := range values {
+			values[i] = random.Float64()
+		}
+		return onnx.NewTensor(in.Dims, values), nil
+	case onnx.Int8:
+		return onnx.NewTensor(in.Dims, make([]int8, n)), nil
+	case onnx.Int16:
+		return onnx.NewTensor(in.Dims, make([]int16, n)), nil
 	case onnx.Int32:
 		return onnx.NewTensor(in.Dims, make([]int32, n)), nil
+	case onnx.Int64:
+		return onnx.NewTensor(in.Dims, make([]int64, n)), nil
 	case onnx.Uint8:
 		return onnx.NewTensor(in.Dims, make([]uint8, n)), nil
+	case onnx.Uint16:
+		return onnx.NewTensor(in.Dims, make([]uint16, n)), nil
+	case onnx.Uint32:
+		return onnx.NewTensor(in.Dims, make([]uint32, n)), nil
+	case onnx.Uint64:
+		return onnx.NewTensor(in.Dims, make([]uint64, n)), nil
 	case onnx.Bool:
 		return onnx.NewTensor(in.Dims, make([]bool, n)), nil
 	}

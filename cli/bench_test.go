@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +74,9 @@ func TestBenchAnyModel(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &got); r.code != 0 || err != nil || len(got.Models) != 1 {
 		t.Fatalf("exit %d, %v: %s%s", r.code, err, r.out, r.err)
 	}
+	if m := got.Models[0]; m.Batch != 4 || m.Throughput <= 0 {
+		t.Errorf("batch %d, %v pictures a second", m.Batch, m.Throughput)
+	}
 	host := 0
 	for _, l := range got.Models[0].Layers {
 		if strings.Contains(l.Name, "host") && l.Milliseconds > 0 {
@@ -80,6 +85,24 @@ func TestBenchAnyModel(t *testing.T) {
 	}
 	if host != 2 {
 		t.Errorf("%d layers on the host: %+v", host, got.Models[0].Layers)
+	}
+}
+
+// TestAnyValue: every type of input has some; what is known of a picture is repeated for each
+// of a batch.
+func TestAnyValue(t *testing.T) {
+	for _, v := range []any{[]float32{0}, []float64{0}, []int8{0}, []int16{0}, []int32{0}, []int64{0}, []uint8{0}, []uint16{0}, []uint32{0}, []uint64{0}, []bool{false}} {
+		in := onnx.Value{Name: "x", Type: onnx.DTypeOf(v), Dims: []int{2, 3}}
+		if got, err := anyValue(in, nil, rand.New(rand.NewPCG(1, 2))); err != nil || got.Type != in.Type || got.Len() != 6 {
+			t.Errorf("%v: %v, %v", in.Type, got, err)
+		}
+	}
+	got, err := anyValue(onnx.Value{Name: "im_shape", Type: onnx.Float, Dims: []int{2, 2}}, []float32{320, 416}, nil)
+	if err != nil || !slices.Equal(got.Floats(), []float32{320, 416, 320, 416}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := anyValue(onnx.Value{Name: "x", Type: onnx.String, Dims: []int{1}}, nil, nil); fault.Code(err) != fault.CodeBadInput {
+		t.Errorf("text: %v", err)
 	}
 }
 

@@ -143,6 +143,32 @@ func TestLinkedFolder(t *testing.T) {
 	if ds, err := Open(link, ""); err != nil || len(ds.Images) != 1 || ds.Images[0].FileName != "a.jpg" {
 		t.Errorf("%+v, %v", ds, err)
 	}
+	// In it too, each folder once, though links go in a circle; under its own name where it has one.
+	other := t.TempDir()
+	for path, target := range map[string]string{"0": filepath.Join(dir, "sub"), "again": dir, "other": other, ".hidden": other, "broken": "nowhere"} {
+		if err := os.Symlink(target, filepath.Join(dir, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(dir, "sub", "b.jpg"), filepath.Join(other, "c.jpg")} {
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ds, err := Open(link, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, im := range ds.Images {
+		names = append(names, im.FileName)
+	}
+	if want := []string{"a.jpg", "other/c.jpg", "sub/b.jpg"}; !slices.Equal(names, want) {
+		t.Errorf("found %q, want %q", names, want)
+	}
 }
 
 func TestOpenFolders(t *testing.T) {

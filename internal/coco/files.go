@@ -16,33 +16,44 @@ import (
 // Finding and reading the files of a data set. Every read is bounded and of
 // regular files only: a pipe or a device named in a list must not hang a run.
 
-// findImages lists the images in and under dir, which may be a link, by path; names are
-// relative to root. Hidden files and folders are left out, and links to folders in it.
+// findImages lists the images in and under dir by path; names are relative to root. Hidden
+// files and folders are left out. Links to folders are followed, after what is no link, and
+// each folder is entered once, so that links in a circle end.
 func findImages(dir, root string) ([]Image, error) {
 	var images []Image
-	dir += string(filepath.Separator) // or a link would not be followed
-	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if path != dir && strings.HasPrefix(entry.Name(), ".") {
-			if entry.IsDir() {
-				return filepath.SkipDir
+	entered := map[string]bool{} // by their paths without links
+	for links := []string{dir}; len(links) > 0; links = links[1:] {
+		start := links[0] + string(filepath.Separator) // or a link would not be followed
+		err := filepath.WalkDir(start, func(path string, entry os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			hidden := path != start && strings.HasPrefix(entry.Name(), ".")
+			switch {
+			case entry.IsDir():
+				real, err := filepath.EvalSymlinks(path)
+				if err != nil {
+					return err
+				}
+				if hidden || entered[real] {
+					return filepath.SkipDir
+				}
+				entered[real] = true
+			case hidden:
+			case entry.Type()&os.ModeSymlink != 0 && isDir(path):
+				links = append(links, path)
+			case IsImageName(path):
+				name, err := filepath.Rel(root, path)
+				if err != nil {
+					return err
+				}
+				images = append(images, Image{Path: absolute("", path), FileName: filepath.ToSlash(name)})
 			}
 			return nil
-		}
-		if entry.IsDir() || !IsImageName(path) {
-			return nil
-		}
-		name, err := filepath.Rel(root, path)
+		})
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("list images: %w", err)
 		}
-		images = append(images, Image{Path: absolute("", path), FileName: filepath.ToSlash(name)})
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
 	}
 	slices.SortFunc(images, func(a, b Image) int { return strings.Compare(a.FileName, b.FileName) })
 	return images, nil

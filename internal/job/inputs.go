@@ -85,7 +85,7 @@ func (in *inputs) openSamples(o BuildOptions, d *Detector) error {
 		in.sources.Images = p.Images
 		return nil
 	}
-	files, err := arrayFiles(o.Data)
+	files, err := arrayFiles(o.Data, d.Spec.Input != "")
 	for _, path := range files {
 		in.sources.Images = append(in.sources.Images, coco.Image{Path: path})
 	}

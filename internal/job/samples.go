@@ -30,7 +30,7 @@ type Samples interface {
 // of them, or else pictures in any form that coco.Open knows. Warnings say what
 // was left out.
 func OpenSamples(path, imagesDir string, d *Detector) (samples Samples, warnings []string, err error) {
-	files, err := arrayFiles(path)
+	files, err := arrayFiles(path, d.Spec.Input != "")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,9 +92,9 @@ func spread(s Samples, n int) Samples {
 }
 
 // arrayFiles is the .npy or .npz files that a path stands for, by name; nil when
-// it stands for something else. Beside pictures they are no samples: Ultralytics keeps
-// decoded pictures so.
-func arrayFiles(path string) ([]string, error) {
+// it stands for something else. Beside pictures they are no samples for a model that takes
+// pictures: Ultralytics keeps decoded pictures so.
+func arrayFiles(path string, takesPictures bool) ([]string, error) {
 	if isArray(path) {
 		return []string{path}, nil
 	}
@@ -104,7 +104,7 @@ func arrayFiles(path string) ([]string, error) {
 	}
 	var files []string
 	for _, e := range entries {
-		if coco.IsImageName(e.Name()) {
+		if takesPictures && coco.IsImageName(e.Name()) {
 			return nil, nil
 		}
 		if isArray(e.Name()) {

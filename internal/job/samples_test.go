@@ -186,12 +186,15 @@ func TestOpenSamplesFolder(t *testing.T) {
 	if n := First(s, 5).Len(); n != 5 {
 		t.Errorf("the first 5 are %d", n)
 	}
-	// Beside a picture they are no samples.
+	// Beside a picture they are no samples but for a model that takes none.
 	if err := os.WriteFile(filepath.Join(dir, "c.JPG"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if files, err := arrayFiles(dir); err != nil || files != nil {
+	if files, err := arrayFiles(dir, true); err != nil || files != nil {
 		t.Errorf("beside a picture: %q, %v", files, err)
+	}
+	if s, _, err := OpenSamples(dir, "", d); err != nil || s.Len() != 7 {
+		t.Errorf("beside a picture, for a model without: %v, %v", s, err)
 	}
 }
 

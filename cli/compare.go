@@ -105,7 +105,7 @@ func (s *session) compare(c *urfave.Context) error {
 }
 
 func (s *session) writeCompare(r *job.Comparison, top int) error {
-	fmt.Fprintf(s.out, "%s beside %s on %s, in %s\n\n", r.B, r.A, report.Plural(r.Samples, "input"), report.Duration(seconds(r.Seconds)))
+	fmt.Fprintf(s.out, "%s beside %s on %s, in %s\n\n", report.OneLine(r.B), report.OneLine(r.A), report.Plural(r.Samples, "input"), report.Duration(seconds(r.Seconds)))
 	if err := s.table(differences("output", r.Outputs)); err != nil || len(r.Layers) == 0 || top == 0 {
 		return err
 	}

@@ -155,8 +155,8 @@ func (s *session) writeEval(r evalResult) error {
 	if r.Engine != "" {
 		precision = "engine of " + r.Engine
 	}
-	fmt.Fprintf(s.out, "%s: %s, %dx%d, %s\n%s pictures of %s in %s\n\n", r.Model, r.Family, r.Height, r.Width, precision,
-		report.Count(int64(r.Images)), r.Data, report.Duration(seconds(r.Seconds)))
+	fmt.Fprintf(s.out, "%s: %s, %dx%d, %s\n%s pictures of %s in %s\n\n", report.OneLine(r.Model), r.Family, r.Height, r.Width, precision,
+		report.Count(int64(r.Images)), report.OneLine(r.Data), report.Duration(seconds(r.Seconds)))
 	if err := r.WriteText(s.out); err != nil {
 		return err
 	}

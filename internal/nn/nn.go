@@ -24,7 +24,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -174,6 +176,7 @@ func (n *Network) ForEach(ctx context.Context, count int, f func(c *Context, i i
 			defer n.giveContext(c)
 			defer func() { // the caller's, who may know what to do
 				if p := recover(); p != nil {
+					slog.Debug("stack", "trace", string(debug.Stack()))
 					panicked.Store(&p)
 					cancel(context.Canceled)
 				}

@@ -31,7 +31,7 @@ func NewTable(titles ...string) *Table {
 	t := &Table{}
 	for _, title := range titles {
 		text, right := strings.CutPrefix(title, ">")
-		t.Columns = append(t.Columns, Column{text, right})
+		t.Columns = append(t.Columns, Column{printable(text), right})
 	}
 	return t
 }
@@ -41,13 +41,18 @@ func NewTable(titles ...string) *Table {
 func (t *Table) Add(cells ...string) {
 	row := make([]string, len(t.Columns))
 	for i := range min(len(row), len(cells)) {
-		lines := strings.Split(cells[i], "\n")
-		for k := range lines {
-			lines[k] = OneLine(lines[k])
-		}
-		row[i] = strings.Join(lines, "\n")
+		row[i] = printable(cells[i])
 	}
 	t.rows = append(t.rows, row)
+}
+
+// printable is text each of whose lines is safe to print.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = OneLine(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Len is the number of rows.

@@ -31,9 +31,9 @@ größer   12.50
 
 // TestTableControl: what would move a terminal's cursor is not written; lines stay.
 func TestTableControl(t *testing.T) {
-	table := NewTable("", "")
+	table := NewTable("", "\x1b[2Jx")
 	table.Add("a\x1b[31mb.jpg", "one\ttwo\nthree")
-	if got, want := render(t, table, 80), "a?[31mb.jpg  one two\n             three\n"; got != want {
+	if got, want := render(t, table, 80), "             ?[2Jx\na?[31mb.jpg  one two\n             three\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

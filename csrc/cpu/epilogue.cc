@@ -11,8 +11,8 @@ template <class G>
 void with_function(const Epilogue& e, const G& g) {
   with_activation(e.act, [&](auto f) {
     if (e.quantize > 0) {
-      const float scale = e.quantize;
-      g([=](float x, float s, float t) { return quantize(f(x * s + t), scale, -128.0f, 127.0f); });
+      const Grid<false> grid(e.quantize, -128.0f, 127.0f);
+      g([=](float x, float s, float t) { return grid(f(x * s + t)); });
     } else {
       g([=](float x, float s, float t) { return f(x * s + t); });
     }

@@ -21,9 +21,9 @@ void with_grid(const P& p, float scale, bool pass_outside, const F& f) {
   const float far = std::numeric_limits<float>::infinity();
   const float low = pass_outside ? -far : p.low, high = pass_outside ? far : p.high;
   if (p.rounding == TRTACT_HALF_AWAY)
-    f(Grid<true>{scale, p.low, p.high, low, high});
+    f(Grid<true>(scale, p.low, p.high, low, high));
   else
-    f(Grid<false>{scale, p.low, p.high, low, high});
+    f(Grid<false>(scale, p.low, p.high, low, high));
 }
 
 // Calls f with the grid and the activation. Paddle's rounding is there to compare with:

@@ -30,7 +30,7 @@ class Quantize : public Op {
       if (inverse_)
         apply([s](float x) { return x * s; });
       else
-        apply([s, low, high](float x) { return quantize(x, s, low, high); });
+        apply([grid = Grid<false>(s, low, high)](float x) { return grid(x); });
     };
     if (axis_ == 1) {
       one(scale[0], [&](auto f) { map_tensor(view_, args.in[0], args.out[0], f); });

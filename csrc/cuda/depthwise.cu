@@ -58,7 +58,7 @@ struct Planes {
   Axes axes;
   uint32_t channels;
 
-  __device__ Plane<K, kMade> plane(uint32_t p) const {
+  __device__ Plane<K, kMade> opened(uint32_t p) const {
     constexpr bool kData = kMade != kY;
     const uint32_t in = axes.in(), out = axes.out();
     Plane<K, kMade> one{from + static_cast<size_t>(p) * (kData ? out : in), to + static_cast<size_t>(p) * (kData ? in : out), axes, {}};

@@ -85,7 +85,7 @@ struct AffineForward {
     TRTACT_HD float load(uint32_t i) const { return x[i]; }
     TRTACT_HD void store(uint32_t i, float v) const { y[i] = f(v * s + t); }
   };
-  TRTACT_HD Plane plane(uint32_t p) const {
+  TRTACT_HD Plane opened(uint32_t p) const {
     const size_t first = static_cast<size_t>(p) * space;
     return {x + first, y + first, scale[p % channels], shift[p % channels], f};
   }

@@ -17,17 +17,20 @@ struct Finish {
 
   struct Plane {
     float* y;
-    float s, t, quantum;
+    float s, t;
+    bool quantized;
+    Grid<false> grid;
     F f;
     TRTACT_HD float load(uint32_t i) const { return y[i]; }
     TRTACT_HD void store(uint32_t i, float v) const {
       v = f(v * s + t);
-      y[i] = quantum > 0.0f ? quantize(v, quantum, -128.0f, 127.0f) : v;
+      y[i] = quantized ? grid(v) : v;
     }
   };
-  TRTACT_HD Plane plane(uint32_t p) const {
+  TRTACT_HD Plane opened(uint32_t p) const {
     const uint32_t c = p % channels;
-    return {y + static_cast<size_t>(p) * space, scale ? scale[c] : 1.0f, bias ? bias[c] : 0.0f, quantum, f};
+    return {y + static_cast<size_t>(p) * space, scale ? scale[c] : 1.0f, bias ? bias[c] : 0.0f, quantum > 0.0f,
+            Grid<false>(quantum, -128.0f, 127.0f), f};
   }
 };
 

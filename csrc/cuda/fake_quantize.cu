@@ -13,49 +13,65 @@
 namespace trtact::cuda {
 namespace {
 
-// A grid whose scale is known on the device alone. It is read with the elements: what is
-// read after a write is read anew.
+// A grid whose scale is known on the device alone.
+template <bool kHalfAway>
 struct GridAt {
+  static constexpr bool half_away = kHalfAway;
+  const float* scale;
   float low, high, pass_low, pass_high;
-  bool half_away;
-
-  template <class P>
-  static GridAt of(const P& p, bool pass_outside) {
-    const float far = std::numeric_limits<float>::infinity();
-    return {p.low, p.high, pass_outside ? -far : p.low, pass_outside ? far : p.high,
-            p.rounding == TRTACT_HALF_AWAY};
-  }
-  template <class F>
-  TRTACT_HD auto with(float scale, const F& f) const {
-    return half_away ? f(Grid<true>{scale, low, high, pass_low, pass_high})
-                     : f(Grid<false>{scale, low, high, pass_low, pass_high});
+  TRTACT_HD Grid<kHalfAway> opened(uint32_t channel = 0) const {
+    return {scale[channel], low, high, pass_low, pass_high};
   }
 };
 
-struct ValueOn {
-  float a;
-  template <class G>
-  TRTACT_HD float operator()(const G& grid) const { return grid(a); }
-};
+// Calls f with the grid of an operator's parameters.
+template <class P, class F>
+void with_grid(const P& p, const float* scale, bool pass_outside, const F& f) {
+  const float far = std::numeric_limits<float>::infinity();
+  const float low = pass_outside ? -far : p.low, high = pass_outside ? far : p.high;
+  if (p.rounding == TRTACT_HALF_AWAY)
+    f(GridAt<true>{scale, p.low, p.high, low, high});
+  else
+    f(GridAt<false>{scale, p.low, p.high, low, high});
+}
 
+// Calls f with the grid and the activation. Paddle's rounding is there to compare with:
+// its kernels decide for each element which activation it is.
 template <class F>
+void with_grid_and_activation(const trtact_act_quantize& p, const float* scale, bool pass_outside, const F& f) {
+  with_grid(p, scale, pass_outside, [&](auto grid) {
+    if constexpr (grid.half_away)
+      f(grid, AnyActivation{p.act});
+    else
+      with_activation(p.act, [&](auto act) { f(grid, act); });
+  });
+}
+
+// The clip value, where there is one.
+TRTACT_HD float clip_at(const float* clip) { return clip ? *clip : std::numeric_limits<float>::infinity(); }
+
+template <bool kHalfAway, class F>
 struct ActQuantizeForward {
-  const float *x, *scale;
+  const float* x;
   const float* clip; // or null
-  GridAt grid;
+  GridAt<kHalfAway> grid;
   float *q, *y; // y or null
   F f;
-  struct Loaded {
-    float x, scale, clip;
+
+  struct Opened {
+    const ActQuantizeForward& p;
+    Grid<kHalfAway> grid;
+    float clip;
+    TRTACT_HD float load(uint32_t i) const { return p.x[i]; }
+    TRTACT_HD int32_t term(uint32_t i, float x) const {
+      const float a = p.f(x);
+      if (p.y) p.y[i] = a;
+      p.q[i] = grid(clip_to(clip, a));
+      return magnitude_bits(a);
+    }
+    TRTACT_HD void store(uint32_t i, float x) const { term(i, x); }
   };
-  TRTACT_HD Loaded load(uint32_t i) const { return {x[i], *scale, clip ? *clip : 0.0f}; }
-  TRTACT_HD int32_t term(uint32_t i, Loaded v) const {
-    const float a = f(v.x);
-    if (y) y[i] = a;
-    q[i] = grid.with(v.scale, ValueOn{clip ? clip_to(v.clip, a) : a});
-    return magnitude_bits(a);
-  }
-  TRTACT_HD void store(uint32_t i, Loaded v) const { term(i, v); }
+  TRTACT_HD Opened opened() const { return {*this, grid.opened(), clip_at(clip)}; }
 };
 struct KeepGreatest {
   float* top;
@@ -65,7 +81,7 @@ struct KeepGreatest {
 class ActQuantize : public Op {
  public:
   explicit ActQuantize(const Desc& d)
-      : size_(elements(d.out(0))), p_(d.params<trtact_act_quantize>()), grid_(GridAt::of(p_, false)), scale_(d, 1),
+      : size_(elements(d.out(0))), p_(d.params<trtact_act_quantize>()), scale_(d, 1),
         with_y_(d.raw.n_outputs > (p_.has_absmax ? 2 : 1)) {
     require_same(d.in(0), d.out(0), "act quantize: x and q differ in shape or layout");
     if (with_y_) require_same(d.in(0), d.out(1), "act quantize: x and y differ in shape or layout");
@@ -82,10 +98,9 @@ class ActQuantize : public Op {
     require_activation(p_.act);
   }
   void run(const Args& args) const override {
-    with_activation(p_.act, [&](auto f) {
-      const ActQuantizeForward<decltype(f)> pass{args.in[0], scale_.of(args),
-                                                 p_.has_clip ? clip_.of(args) : nullptr, grid_, args.out[0],
-                                                 with_y_ ? args.out[1] : nullptr, f};
+    with_grid_and_activation(p_, scale_.of(args), false, [&](auto grid, auto f) {
+      const ActQuantizeForward<grid.half_away, decltype(f)> pass{args.in[0], p_.has_clip ? clip_.of(args) : nullptr,
+                                                                 grid, args.out[0], with_y_ ? args.out[1] : nullptr, f};
       if (p_.has_absmax)
         reduce_all<MaxBits>(TRTACT_PLACE(act_quantize_absmax), args.lane.stream, size_, args.workspace, pass,
                             KeepGreatest{args.out[at_absmax_]});
@@ -97,7 +112,6 @@ class ActQuantize : public Op {
  private:
   int64_t size_;
   trtact_act_quantize p_;
-  GridAt grid_;
   Input scale_, clip_;
   bool with_y_;
   int at_absmax_ = 0;
@@ -105,35 +119,38 @@ class ActQuantize : public Op {
 
 enum GradientKind { kStraightThrough, kLearnedStep, kLearnedClip };
 
-struct GradientOn {
-  GradientKind kind;
-  float clip, a, g;
-  template <class G>
-  TRTACT_HD QuantizedGradient operator()(const G& grid) const {
-    return kind == kLearnedClip   ? learned_clip(grid, clip, a, g)
-           : kind == kLearnedStep ? learned_step(grid, a, g)
-                                  : straight_through(grid, a, g);
-  }
-};
+template <class G>
+TRTACT_HD QuantizedGradient gradient_of(GradientKind kind, const G& grid, float clip, float a, float g) {
+  return kind == kLearnedClip   ? learned_clip(grid, clip, a, g)
+         : kind == kLearnedStep ? learned_step(grid, a, g)
+                                : straight_through(grid, a, g);
+}
 
-template <class F>
+template <bool kHalfAway, class F>
 struct ActQuantizeGradient {
-  const float *x, *scale, *dq;
+  const float *x, *dq;
   const float *dy, *clip; // or null
-  GridAt grid;
+  GridAt<kHalfAway> grid;
   GradientKind kind;
   float* dx;
   F f;
+
   struct Loaded {
-    float x, dq, dy, scale, clip;
+    float x, dq, dy;
   };
-  TRTACT_HD Loaded load(uint32_t i) const { return {x[i], dq[i], dy ? dy[i] : 0.0f, *scale, clip ? *clip : 0.0f}; }
-  TRTACT_HD double term(uint32_t i, Loaded v) const {
-    const QuantizedGradient t = grid.with(v.scale, GradientOn{kind, v.clip, f(v.x), v.dq});
-    dx[i] = f.derivative(v.x) * (t.da + v.dy);
-    return t.sum;
-  }
-  TRTACT_HD void store(uint32_t i, Loaded v) const { term(i, v); }
+  struct Opened {
+    const ActQuantizeGradient& p;
+    Grid<kHalfAway> grid;
+    float clip;
+    TRTACT_HD Loaded load(uint32_t i) const { return {p.x[i], p.dq[i], p.dy ? p.dy[i] : 0.0f}; }
+    TRTACT_HD double term(uint32_t i, Loaded v) const {
+      const QuantizedGradient t = gradient_of(p.kind, grid, clip, p.f(v.x), v.dq);
+      p.dx[i] = p.f.derivative(v.x) * (t.da + v.dy);
+      return t.sum;
+    }
+    TRTACT_HD void store(uint32_t i, Loaded v) const { term(i, v); }
+  };
+  TRTACT_HD Opened opened() const { return {*this, grid.opened(), clip_at(clip)}; }
 };
 struct StoreSum {
   float* to;
@@ -144,8 +161,7 @@ struct StoreSum {
 class ActQuantizeBackward : public Op {
  public:
   explicit ActQuantizeBackward(const Desc& d)
-      : size_(elements(d.out(0))), p_(d.params<trtact_act_quantize>()), grid_(GridAt::of(p_, p_.pass_outside != 0)),
-        scale_(d, 1), sum_(d.raw.n_outputs > 1) {
+      : size_(elements(d.out(0))), p_(d.params<trtact_act_quantize>()), scale_(d, 1), sum_(d.raw.n_outputs > 1) {
     require_same(d.in(0), d.out(0), "act quantize backward: x and dx differ in shape or layout");
     require_same(d.in(2), d.out(0), "act quantize backward: dq and dx differ in shape or layout");
     require(elements(d.in(1)) == 1, "act quantize backward: one scale");
@@ -165,10 +181,10 @@ class ActQuantizeBackward : public Op {
   }
   void run(const Args& args) const override {
     const GradientKind kind = p_.has_clip ? kLearnedClip : sum_ ? kLearnedStep : kStraightThrough;
-    with_activation(p_.act, [&](auto f) {
-      const ActQuantizeGradient<decltype(f)> g{
-          args.in[0], scale_.of(args), args.in[2], p_.has_dy ? args.in[at_dy_] : nullptr,
-          p_.has_clip ? clip_.of(args) : nullptr, grid_, kind, args.out[0], f};
+    with_grid_and_activation(p_, scale_.of(args), p_.pass_outside != 0, [&](auto grid, auto f) {
+      const ActQuantizeGradient<grid.half_away, decltype(f)> g{
+          args.in[0], args.in[2], p_.has_dy ? args.in[at_dy_] : nullptr, p_.has_clip ? clip_.of(args) : nullptr, grid,
+          kind, args.out[0], f};
       if (sum_)
         reduce_all<Add>(TRTACT_PLACE(act_quantize_gradient), args.lane.stream, size_, args.workspace, g,
                            StoreSum{args.out[1], p_.has_clip ? 1.0f : p_.gradient_scale});
@@ -180,7 +196,6 @@ class ActQuantizeBackward : public Op {
  private:
   int64_t size_;
   trtact_act_quantize p_;
-  GridAt grid_;
   Input scale_, clip_;
   bool sum_;
   int at_dy_ = 0;
@@ -222,22 +237,20 @@ struct StoreScale {
   float levels;
   TRTACT_HD void operator()(uint32_t c, int32_t bits) const { scale[c] = scale_of(of_bits(bits), levels); }
 };
+template <bool kHalfAway>
 struct WeightOnGrid {
-  const float *w, *scale;
+  const float* w;
   float* q;
-  GridAt grid;
+  GridAt<kHalfAway> grid;
   Rows rows;
-  struct Loaded {
-    float w, scale;
-  };
-  TRTACT_HD Loaded load(uint32_t i) const { return {w[i], scale[i / rows.inner % rows.channels]}; }
-  TRTACT_HD void store(uint32_t i, Loaded v) const { q[i] = grid.with(v.scale, ValueOn{v.w}); }
+  TRTACT_HD float load(uint32_t i) const { return w[i]; }
+  TRTACT_HD void store(uint32_t i, float v) const { q[i] = grid.opened(i / rows.inner % rows.channels)(v); }
 };
 
 class QuantizeWeights : public Op {
  public:
   explicit QuantizeWeights(const Desc& d)
-      : p_(d.params<trtact_quantize_weights>()), channels_(d.in(0), p_.axis), grid_(GridAt::of(p_, false)) {
+      : p_(d.params<trtact_quantize_weights>()), channels_(d.in(0), p_.axis) {
     require_same(d.in(0), d.out(0), "quantize weights: w and q differ in shape or layout");
     if (p_.learned) scale_ = Input(d, 1);
     require(elements(p_.learned ? d.in(1) : d.out(1)) == channels_.rows.channels,
@@ -251,34 +264,43 @@ class QuantizeWeights : public Op {
       reduce_planes<MaxBits>(TRTACT_PLACE(weight_scales), args.lane.stream, rows.channels, channels_.length,
                              args.workspace, WeightMagnitude{args.in[0], rows}, StoreScale{args.out[1], p_.high});
     const float* scale = p_.learned ? scale_.of(args) : args.out[1];
-    TRTACT_MAP(args.lane.stream, rows.channels * channels_.length, WeightOnGrid{args.in[0], scale, args.out[0], grid_, rows});
+    with_grid(p_, scale, false, [&](auto grid) {
+      TRTACT_MAP(args.lane.stream, rows.channels * channels_.length,
+                 WeightOnGrid<grid.half_away>{args.in[0], args.out[0], grid, rows});
+    });
   }
 
  private:
   trtact_quantize_weights p_;
   Channels channels_;
-  GridAt grid_;
   Input scale_;
 };
 
 // Writes dw; the terms of dscale.
+template <bool kHalfAway>
 struct WeightGradient {
-  const float *w, *scale, *dq;
+  const float *w, *dq;
   float* dw;
-  GridAt grid;
+  GridAt<kHalfAway> grid;
   Rows rows;
+
   struct Loaded {
-    float w, dq, scale;
+    float w, dq;
   };
-  TRTACT_HD Loaded load(uint32_t c, uint32_t i) const {
-    const size_t at = rows.at(c, i);
-    return {w[at], dq[at], scale[c]};
-  }
-  TRTACT_HD double term(uint32_t c, uint32_t i, Loaded v) const {
-    const QuantizedGradient t = grid.with(v.scale, GradientOn{kLearnedStep, 0.0f, v.w, v.dq});
-    dw[rows.at(c, i)] = t.da;
-    return t.sum;
-  }
+  struct Opened {
+    const WeightGradient& p;
+    Grid<kHalfAway> grid;
+    TRTACT_HD Loaded load(uint32_t c, uint32_t i) const {
+      const size_t at = p.rows.at(c, i);
+      return {p.w[at], p.dq[at]};
+    }
+    TRTACT_HD double term(uint32_t c, uint32_t i, Loaded v) const {
+      const QuantizedGradient t = learned_step(grid, v.w, v.dq);
+      p.dw[p.rows.at(c, i)] = t.da;
+      return t.sum;
+    }
+  };
+  TRTACT_HD Opened opened(uint32_t c) const { return {*this, grid.opened(c)}; }
 };
 struct StoreStep {
   float* dscale; // or null
@@ -292,7 +314,7 @@ class QuantizeWeightsBackward : public Op {
  public:
   explicit QuantizeWeightsBackward(const Desc& d)
       : p_(d.params<trtact_quantize_weights>()), channels_(d.in(0), p_.axis),
-        grid_(GridAt::of(p_, p_.pass_outside != 0)), scale_(d, 1), sum_(d.raw.n_outputs > 1) {
+        scale_(d, 1), sum_(d.raw.n_outputs > 1) {
     require_same(d.in(0), d.out(0), "quantize weights backward: w and dw differ in shape or layout");
     require_same(d.in(2), d.out(0), "quantize weights backward: dq and dw differ in shape or layout");
     require(elements(d.in(1)) == channels_.rows.channels && (!sum_ || elements(d.out(1)) == channels_.rows.channels),
@@ -300,16 +322,17 @@ class QuantizeWeightsBackward : public Op {
     workspace_bytes = bytes_of_planes<Add>(channels_.rows.channels, channels_.length);
   }
   void run(const Args& args) const override {
-    reduce_planes<Add>(
-        TRTACT_PLACE(weight_gradient), args.lane.stream, channels_.rows.channels, channels_.length, args.workspace,
-        WeightGradient{args.in[0], scale_.of(args), args.in[2], args.out[0], grid_, channels_.rows},
-        StoreStep{sum_ ? args.out[1] : nullptr, p_.gradient_scale});
+    with_grid(p_, scale_.of(args), p_.pass_outside != 0, [&](auto grid) {
+      reduce_planes<Add>(TRTACT_PLACE(weight_gradient), args.lane.stream, channels_.rows.channels, channels_.length,
+                         args.workspace,
+                         WeightGradient<grid.half_away>{args.in[0], args.in[2], args.out[0], grid, channels_.rows},
+                         StoreStep{sum_ ? args.out[1] : nullptr, p_.gradient_scale});
+    });
   }
 
  private:
   trtact_quantize_weights p_;
   Channels channels_;
-  GridAt grid_;
   Input scale_;
   bool sum_;
 };

@@ -41,6 +41,18 @@ constexpr unsigned kUnroll = 4;    // elements of one thread, loaded before any 
 
 inline unsigned blocks_for(int64_t n, int64_t each) { return static_cast<unsigned>((n + each - 1) / each); }
 
+// What is asked of functors: f, or what f.opened() makes of it where it has that, once for
+// each thread (for each row with its number): all that elements share and only the device
+// knows, a scale for instance.
+template <class F, class... Row>
+__device__ auto open(int, const F& f, Row... row) -> decltype(f.opened(row...)) {
+  return f.opened(row...);
+}
+template <class F, class... Row>
+__device__ const F& open(long, const F& f, Row...) {
+  return f;
+}
+
 template <class F>
 __global__ void __launch_bounds__(kThreads) each_kernel(uint32_t n, const __grid_constant__ F f) {
   const uint32_t i = blockIdx.x * kThreads + threadIdx.x;
@@ -48,9 +60,15 @@ __global__ void __launch_bounds__(kThreads) each_kernel(uint32_t n, const __grid
 }
 
 template <class F>
-__global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, const __grid_constant__ F f) {
-  const uint32_t first = blockIdx.x * (kThreads * kUnroll) + threadIdx.x;
+__device__ void map_from(uint32_t first, uint32_t n, const F& f) {
   decltype(f.load(0u)) v[kUnroll];
+  if (first + (kUnroll - 1) * kThreads < n) {
+#pragma unroll
+    for (unsigned k = 0; k < kUnroll; k++) v[k] = f.load(first + k * kThreads);
+#pragma unroll
+    for (unsigned k = 0; k < kUnroll; k++) f.store(first + k * kThreads, v[k]);
+    return;
+  }
 #pragma unroll
   for (unsigned k = 0; k < kUnroll; k++)
     if (first + k * kThreads < n) v[k] = f.load(first + k * kThreads);
@@ -60,16 +78,13 @@ __global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, const __grid_
 }
 
 template <class F>
+__global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, const __grid_constant__ F f) {
+  map_from(blockIdx.x * (kThreads * kUnroll) + threadIdx.x, n, open(0, f));
+}
+
+template <class F>
 __global__ void __launch_bounds__(kThreads) map_planes_kernel(uint32_t space, const __grid_constant__ F f) {
-  const auto row = f.plane(blockIdx.x);
-  const uint32_t first = blockIdx.y * (kThreads * kUnroll) + threadIdx.x;
-  decltype(row.load(0u)) v[kUnroll];
-#pragma unroll
-  for (unsigned k = 0; k < kUnroll; k++)
-    if (first + k * kThreads < space) v[k] = row.load(first + k * kThreads);
-#pragma unroll
-  for (unsigned k = 0; k < kUnroll; k++)
-    if (first + k * kThreads < space) row.store(first + k * kThreads, v[k]);
+  map_from(blockIdx.y * (kThreads * kUnroll) + threadIdx.x, space, f.opened(blockIdx.x));
 }
 
 // f(i) for every i below n, in no order. f is a struct of plain values whose operator()
@@ -89,7 +104,7 @@ void map(const Place& at, cudaStream_t stream, int64_t n, const F& f) {
   launch(at, map_kernel<F>, blocks_for(n, int64_t{kThreads} * kUnroll), kThreads, stream, static_cast<uint32_t>(n), f);
 }
 
-// The same for every place of every plane, where f.plane(p) has what a plane's
+// The same for every place of every plane, where f.opened(p) has what a plane's
 // elements share: a division for each element is saved.
 template <class F>
 void map_planes(const Place& at, cudaStream_t stream, int64_t planes, int64_t space, const F& f) {

@@ -8,17 +8,36 @@
 namespace trtact::cuda {
 namespace {
 
-struct OnGrid {
-  const float *x, *scale;
+struct Scales {
+  const float* scale;
+  uint32_t axis, inner;
+  TRTACT_HD float of(uint32_t i) const { return scale[i / inner % axis]; }
+};
+
+// With one scale for all, which is divided by once.
+struct ToGrid {
+  const float* x;
   float* y;
-  uint32_t axis, inner; // scale[i / inner % axis]
+  Scales scales;
   float low, high;
-  bool inverse;
+
+  struct Opened {
+    const ToGrid& p;
+    Grid<false> grid;
+    TRTACT_HD float load(uint32_t i) const { return p.x[i]; }
+    TRTACT_HD void store(uint32_t i, float v) const {
+      p.y[i] = p.scales.axis == 1 ? grid(v) : Grid<false>(p.scales.of(i), p.low, p.high)(v);
+    }
+  };
+  TRTACT_HD Opened opened() const { return {*this, Grid<false>(scales.of(0), low, high)}; }
+};
+
+struct FromGrid {
+  const float* x;
+  float* y;
+  Scales scales;
   TRTACT_HD float load(uint32_t i) const { return x[i]; }
-  TRTACT_HD void store(uint32_t i, float v) const {
-    const float s = scale[axis == 1 ? 0 : i / inner % axis];
-    y[i] = inverse ? v * s : quantize(v, s, low, high);
-  }
+  TRTACT_HD void store(uint32_t i, float v) const { y[i] = v * (scales.axis == 1 ? scales.scale[0] : scales.of(i)); }
 };
 
 class Quantize : public Op {
@@ -34,9 +53,11 @@ class Quantize : public Op {
     for (int i = p_.axis + 1; i < x.rank; i++) inner_ *= x.dims[i];
   }
   void run(const Args& args) const override {
-    TRTACT_MAP(args.lane.stream, size_,
-               OnGrid{args.in[0], scale_.of(args), args.out[0], static_cast<uint32_t>(axis_),
-                      static_cast<uint32_t>(inner_), p_.low, p_.high, inverse_});
+    const Scales scales{scale_.of(args), static_cast<uint32_t>(axis_), static_cast<uint32_t>(inner_)};
+    if (inverse_)
+      TRTACT_MAP(args.lane.stream, size_, FromGrid{args.in[0], args.out[0], scales});
+    else
+      TRTACT_MAP(args.lane.stream, size_, ToGrid{args.in[0], args.out[0], scales, p_.low, p_.high});
   }
 
  private:

@@ -48,7 +48,7 @@ __device__ typename C::Value block_reduce(typename C::Value v, C combine) {
 
 // What is reduced is a struct with load(i), or load(row, i) where there are rows: element
 // i's value, or where it has a term(i, loaded) too, what that computes the value from.
-// term may write what else it finds.
+// term may write what else it finds. It may be opened (launch.h).
 template <class F, class V, class... At>
 __device__ auto term_of(int, const F& f, const V& loaded, At... at) -> decltype(f.term(at..., loaded)) {
   return f.term(at..., loaded);
@@ -59,11 +59,19 @@ __device__ V term_of(long, const F&, const V& loaded, At...) { return loaded; }
 // The reduction of elements first, first + kThreads and so on below end, in this order.
 // Several are loaded before anything is written, as in map().
 template <class C, class F, class... Row>
-__device__ typename C::Value along(uint32_t first, uint32_t end, const F& f, Row... row) {
+__device__ typename C::Value along(uint32_t first, uint32_t end, const F& of, Row... row) {
   const C combine;
+  const auto& f = open(0, of, row...);
   typename C::Value v = combine.zero();
   for (; first < end; first += kThreads * kUnroll) {
     decltype(f.load(row..., first)) loaded[kUnroll];
+    if (first + (kUnroll - 1) * kThreads < end) { // all of them
+#pragma unroll
+      for (unsigned k = 0; k < kUnroll; k++) loaded[k] = f.load(row..., first + k * kThreads);
+#pragma unroll
+      for (unsigned k = 0; k < kUnroll; k++) v = combine(v, term_of(0, f, loaded[k], row..., first + k * kThreads));
+      continue;
+    }
 #pragma unroll
     for (unsigned k = 0; k < kUnroll; k++)
       if (first + k * kThreads < end) loaded[k] = f.load(row..., first + k * kThreads);

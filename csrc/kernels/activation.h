@@ -16,19 +16,31 @@
 
 namespace trtact {
 
-// One instruction each, which gives b when either is NaN: where the value goes
-// second and the limit first, a NaN stays one and is found at the output.
+// One instruction each, which gives b when either is NaN (on a GPU NaN): where the value
+// goes second and the limit first, a NaN stays one and is found at the output.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+TRTACT_HD float least(float a, float b) {
+  asm("min.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+  return a;
+}
+TRTACT_HD float greatest(float a, float b) {
+  asm("max.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+  return a;
+}
+#else
 TRTACT_HD float least(float a, float b) { return a < b ? a : b; }
 TRTACT_HD float greatest(float a, float b) { return a > b ? a : b; }
+#endif
 
 // The same with NaN when either is NaN.
 TRTACT_HD float minimum(float a, float b) { return a < b || a != a ? a : b; }
 TRTACT_HD float maximum(float a, float b) { return a > b || a != a ? a : b; }
 
-// e^x for x in [-87.3, 88.37], clamped outside: no infinities, no zeros.
+// e^x for x in [-87.3, 88.37], clamped outside: no infinities, no zeros. Above 2^23 floats
+// are whole numbers, the nearest of which stands in the last bits after the addition.
 TRTACT_HD float exp_clamped(float x) {
   x = least(88.3762626f, greatest(-87.33654f, x));
-  const float n = rintf(x * 1.44269504f);
+  const float shifted = fmaf(x, 1.44269504f, 12582912.0f), n = shifted - 12582912.0f;
   float r = fmaf(n, -0.693359375f, x);
   r = fmaf(n, 2.12194440e-4f, r);
   float p = 1.98756915e-4f;
@@ -38,13 +50,35 @@ TRTACT_HD float exp_clamped(float x) {
   p = fmaf(p, r, 1.66666657e-1f);
   p = fmaf(p, r, 5.00000012e-1f);
   p = fmaf(p * r, r, r + 1.0f);
-  const uint32_t bits = (static_cast<uint32_t>(static_cast<int32_t>(n)) + 127u) << 23;
+  uint32_t bits;
+  memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + 127u) << 23;
   float two_n;
   memcpy(&two_n, &bits, sizeof two_n);
   return p * two_n;
 }
 
-TRTACT_HD float sigmoid(float x) { return 1.0f / (1.0f + exp_clamped(-x)); }
+// Divisions by a d from 1 to 2^126. On a GPU they are what its division does, without the
+// test for other divisors, after which it would branch.
+TRTACT_HD float inverse_of(float d) {
+#if defined(__CUDA_ARCH__)
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
+  return fmaf(r, fmaf(-d, r, 1.0f), r);
+#else
+  return 1.0f / d;
+#endif
+}
+TRTACT_HD float divided(float x, float d) {
+#if defined(__CUDA_ARCH__)
+  const float r = inverse_of(d), q = x * r;
+  return fmaf(r, fmaf(-d, q, x), q);
+#else
+  return x / d;
+#endif
+}
+
+TRTACT_HD float sigmoid(float x) { return inverse_of(1.0f + exp_clamped(-x)); }
 
 // tanh by e^2x; near zero, where that cancels, by its series.
 TRTACT_HD float tanh_smooth(float x) {
@@ -72,7 +106,7 @@ struct LeakyRelu {
 struct Sigmoid {
   TRTACT_HD float operator()(float x) const { return sigmoid(x); }
   TRTACT_HD float derivative(float x) const {
-    const float e = exp_clamped(-fabsf(x)), s = 1.0f / (1.0f + e);
+    const float e = exp_clamped(-fabsf(x)), s = inverse_of(1.0f + e);
     return e * s * s;
   }
 };
@@ -95,9 +129,9 @@ struct HardSwish {
   }
 };
 struct Silu {
-  TRTACT_HD float operator()(float x) const { return x / (1.0f + exp_clamped(-x)); }
+  TRTACT_HD float operator()(float x) const { return divided(x, 1.0f + exp_clamped(-x)); }
   TRTACT_HD float derivative(float x) const {
-    const float e = exp_clamped(-x), s = 1.0f / (1.0f + e);
+    const float e = exp_clamped(-x), s = inverse_of(1.0f + e);
     return s * (1.0f + x * (e * s));
   }
 };

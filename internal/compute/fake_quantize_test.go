@@ -3,6 +3,7 @@ package compute
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
@@ -191,6 +192,45 @@ func TestActQuantize(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+}
+
+// TestQuantizeQuotient: the quotient is that of a division, where a product with the
+// reciprocal is not: at ties and beside them, for scales of every size.
+func TestQuantizeQuotient(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *Device) {
+		r := rand.New(rand.NewPCG(5, 6))
+		scales := []float32{1, 0x1p-126, 1e-29, 1e-20, 1.0 / 127, 0x1.fffffep-7, 0x1.000002p-7, 1e20}
+		for range 50 {
+			scales = append(scales, float32(math.Exp(r.Float64()*10-8)))
+		}
+		moved := 0
+		for _, scale := range scales {
+			var x []float32
+			for q := -130; q < 130; q++ {
+				tie := (float32(q) + 0.5) * scale
+				for range 3 {
+					x = append(x, tie, -tie)
+					tie = math.Nextafter32(tie, float32(r.IntN(600)-300)*scale)
+				}
+			}
+			x = append(x, 0, math.MaxFloat32, -math.MaxFloat32, 0x1p-149)
+			one, many := Tensor{Dims: []int{1}}, Tensor{Dims: []int{len(x)}}
+			got := execute(t, d, OpDesc{Params: Quantize{Axis: -1, Low: -128, High: 127}, Inputs: []Tensor{many, one},
+				Outputs: []Tensor{many}}, [][]float32{x, {scale}}, nil)[0]
+			for i, v := range x {
+				want := min(max(math.RoundToEven(float64(v/scale)), -128), 127)
+				if float64(got[i]) != want {
+					t.Fatalf("%g / %g: got %g, want %g", v, scale, got[i], want)
+				}
+				if min(max(math.RoundToEven(float64(v*(1/scale))), -128), 127) != want {
+					moved++
+				}
+			}
+		}
+		if moved == 0 {
+			t.Error("no value tells a division from a product with the reciprocal")
 		}
 	})
 }

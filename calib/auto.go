@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"trtact/internal/parallel"
 )
 
 // AutoOptions bounds the search. The zero value means the defaults.
@@ -181,9 +183,13 @@ func (s *search) try(a *attempt, t Trial) (score float64, err error) {
 // noted in their order; kept hears of each score and says whether the plan is kept so far.
 func (s *search) tryAll(list []*attempt, trial func(*attempt) Trial, kept func(float64, *attempt) bool) error {
 	const together = 2
-	failed := make([]chan error, len(list))
-	for i := range failed {
-		failed[i] = make(chan error, 1)
+	type outcome struct {
+		err    error
+		caught *parallel.Panic
+	}
+	looked := make([]chan outcome, len(list))
+	for i := range looked {
+		looked[i] = make(chan outcome, 1)
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -193,15 +199,17 @@ func (s *search) tryAll(list []*attempt, trial func(*attempt) Trial, kept func(f
 		go func() {
 			defer wg.Done()
 			for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
-				_, err := s.look(list[i], trial(list[i]).Images)
-				failed[i] <- err
+				var o outcome
+				o.caught = parallel.Catch(func() { _, o.err = s.look(list[i], trial(list[i]).Images) })
+				looked[i] <- o
 			}
 		}()
 	}
 	for i, a := range list {
-		if err := <-failed[i]; err != nil {
+		if o := <-looked[i]; o.err != nil || o.caught != nil {
 			next.Store(int64(len(list)))
-			return fmt.Errorf("simulate the plan with %s%s: %w", trial(a).Method, trial(a).Change, err)
+			o.caught.Raise()
+			return fmt.Errorf("simulate the plan with %s%s: %w", trial(a).Method, trial(a).Change, o.err)
 		}
 		score, err := s.try(a, trial(a))
 		if err != nil {

@@ -5,14 +5,14 @@ package calib
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
+	"trtact/internal/parallel"
 )
 
 // channels calls f with the elements of each slice of w along axis.
@@ -111,18 +111,10 @@ func QuantizeWeight(v, scale float32) int8 {
 // AssignWeights sets the scales of all weights from the graph's constants.
 func (p *Plan) AssignWeights(g *onnx.Graph, method Method) error {
 	failed := make([]error, len(p.Weights))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for i := int(next.Add(1)) - 1; i < len(p.Weights); i = int(next.Add(1)) - 1 {
-				failed[i] = p.Weights[i].assign(g, method)
-			}
-		}()
-	}
-	wg.Wait()
+	_ = parallel.Each(context.Background(), runtime.GOMAXPROCS(0), len(p.Weights), func(_ context.Context, i int) error {
+		failed[i] = p.Weights[i].assign(g, method)
+		return nil
+	})
 	return cmp.Or(failed...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"trtact/internal/coco"
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
+	"trtact/internal/parallel"
 )
 
 // mostBad is the share of unreadable samples that a run puts up with.
@@ -40,6 +41,7 @@ type reading struct {
 	id     int
 	inputs map[string]*onnx.Tensor
 	err    error
+	caught *parallel.Panic
 }
 
 func newFeeder(s Samples, o *order, ahead, end int) *feeder {
@@ -59,9 +61,11 @@ func (f *feeder) get(place int) (id int, inputs map[string]*onnx.Tensor, err err
 		f.waiting[f.next] = r
 		go func(place int) {
 			defer close(r.done)
-			if r.id = f.order.at(f.order.epochOf(place*f.ranks + f.rank)); !f.ready(r.id) {
-				r.inputs, r.id, r.err = f.read(r.id)
-			}
+			r.caught = parallel.Catch(func() {
+				if r.id = f.order.at(f.order.epochOf(place*f.ranks + f.rank)); !f.ready(r.id) {
+					r.inputs, r.id, r.err = f.read(r.id)
+				}
+			})
 		}(f.next)
 	}
 	r := f.waiting[place]
@@ -71,6 +75,7 @@ func (f *feeder) get(place int) (id int, inputs map[string]*onnx.Tensor, err err
 		return 0, nil, fmt.Errorf("place %d of the run was asked for twice", place)
 	}
 	<-r.done
+	r.caught.Raise()
 	return r.id, r.inputs, r.err
 }
 

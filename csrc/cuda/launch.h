@@ -59,32 +59,34 @@ __global__ void __launch_bounds__(kThreads) each_kernel(uint32_t n, const __grid
   if (i < n) f(i);
 }
 
+// The last block has what is left: all others need not ask for every element.
 template <class F>
-__device__ void map_from(uint32_t first, uint32_t n, const F& f) {
-  decltype(f.load(0u)) v[kUnroll];
+__global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, const __grid_constant__ F all) {
+  const auto& f = open(0, all);
+  const uint32_t first = blockIdx.x * (kThreads * kUnroll) + threadIdx.x;
   if (first + (kUnroll - 1) * kThreads < n) {
+    decltype(f.load(0u)) v[kUnroll];
 #pragma unroll
     for (unsigned k = 0; k < kUnroll; k++) v[k] = f.load(first + k * kThreads);
 #pragma unroll
     for (unsigned k = 0; k < kUnroll; k++) f.store(first + k * kThreads, v[k]);
     return;
   }
-#pragma unroll
-  for (unsigned k = 0; k < kUnroll; k++)
-    if (first + k * kThreads < n) v[k] = f.load(first + k * kThreads);
-#pragma unroll
-  for (unsigned k = 0; k < kUnroll; k++)
-    if (first + k * kThreads < n) f.store(first + k * kThreads, v[k]);
+#pragma unroll 1
+  for (uint32_t i = first; i < n; i += kThreads) f.store(i, f.load(i));
 }
 
 template <class F>
-__global__ void __launch_bounds__(kThreads) map_kernel(uint32_t n, const __grid_constant__ F f) {
-  map_from(blockIdx.x * (kThreads * kUnroll) + threadIdx.x, n, open(0, f));
-}
-
-template <class F>
-__global__ void __launch_bounds__(kThreads) map_planes_kernel(uint32_t space, const __grid_constant__ F f) {
-  map_from(blockIdx.y * (kThreads * kUnroll) + threadIdx.x, space, f.opened(blockIdx.x));
+__global__ void __launch_bounds__(kThreads) map_planes_kernel(uint32_t space, const __grid_constant__ F all) {
+  const auto f = all.opened(blockIdx.x);
+  const uint32_t first = blockIdx.y * (kThreads * kUnroll) + threadIdx.x;
+  decltype(f.load(0u)) v[kUnroll];
+#pragma unroll
+  for (unsigned k = 0; k < kUnroll; k++)
+    if (first + k * kThreads < space) v[k] = f.load(first + k * kThreads);
+#pragma unroll
+  for (unsigned k = 0; k < kUnroll; k++)
+    if (first + k * kThreads < space) f.store(first + k * kThreads, v[k]);
 }
 
 // f(i) for every i below n, in no order. f is a struct of plain values whose operator()

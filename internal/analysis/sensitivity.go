@@ -16,6 +16,7 @@ import (
 	"trtact/calib"
 	"trtact/internal/nn"
 	"trtact/internal/onnx"
+	"trtact/internal/parallel"
 )
 
 // Sensitivity is what quantising one unit alone does to the heads.
@@ -99,8 +100,9 @@ func (s *subject) try(ctx context.Context, from *onnx.Model, samples []Sample, t
 			return nil, err
 		}
 		var telling sync.Mutex
-		err = s.sideBySide(ctx, todo[:count], func(ctx context.Context, i int) error {
+		err = s.sideBySide(ctx, count, func(ctx context.Context, k int) error {
 			var err error
+			i := todo[k]
 			if errors[i], err = s.measure(ctx, trials[i], kept, wanted, already); err != nil {
 				return err
 			}
@@ -120,37 +122,14 @@ func (s *subject) try(ctx context.Context, from *onnx.Model, samples []Sample, t
 	return errors, nil
 }
 
-// sideBySide calls f for each index, as many at a time as there are workers. What one
-// trial takes to compile and to run is then spread over the cores alike.
-func (s *subject) sideBySide(ctx context.Context, list []int, f func(ctx context.Context, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// sideBySide calls f for every i below count, as many at a time as there are workers. What
+// one trial takes to compile and to run is then spread over the cores alike.
+func (s *subject) sideBySide(ctx context.Context, count int, f func(ctx context.Context, i int) error) error {
 	workers := s.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	next := make(chan int)
-	var group sync.WaitGroup
-	for range min(workers, len(list)) {
-		group.Add(1)
-		go func() {
-			defer group.Done()
-			for i := range next {
-				if ctx.Err() != nil {
-					continue
-				}
-				if err := f(ctx, i); err != nil {
-					cancel(err)
-				}
-			}
-		}()
-	}
-	for _, i := range list {
-		next <- i
-	}
-	close(next)
-	group.Wait()
-	return context.Cause(ctx)
+	return parallel.Each(ctx, workers, count, f)
 }
 
 // fitting is how many of the trials to do can have their inputs in memory at once, at

@@ -74,7 +74,7 @@ func (s *subject) values(ctx context.Context, samples []Sample) ([]UnitValues, e
 		came[n.Name] = s.came.Graph.Init[n.Input(1)]
 	}
 	list := make([]UnitValues, len(s.units))
-	err = s.sideBySide(ctx, indices(len(list)), func(_ context.Context, i int) error {
+	err = s.sideBySide(ctx, len(list), func(_ context.Context, i int) error {
 		u := s.units[i]
 		list[i] = UnitValues{Unit: u, Input: inputs[u.Tensor]}
 		if w, yes := scales[u.Node]; yes {
@@ -173,7 +173,7 @@ func (s *subject) inputs(ctx context.Context, samples []Sample) (map[string]*Val
 			return nil, err
 		}
 		// Each tensor by one worker, its samples in order.
-		err = s.sideBySide(ctx, indices(len(tensors)), func(_ context.Context, k int) error {
+		err = s.sideBySide(ctx, len(tensors), func(_ context.Context, k int) error {
 			name := tensors[k]
 			for i := range part {
 				found[name].add(float[i][name], int8[i][name])
@@ -185,7 +185,7 @@ func (s *subject) inputs(ctx context.Context, samples []Sample) (map[string]*Val
 		}
 	}
 	list := make([]*Values, len(tensors))
-	err = s.sideBySide(ctx, indices(len(tensors)), func(_ context.Context, k int) error {
+	err = s.sideBySide(ctx, len(tensors), func(_ context.Context, k int) error {
 		list[k] = found[tensors[k]].values(tensors[k])
 		return nil
 	})
@@ -194,15 +194,6 @@ func (s *subject) inputs(ctx context.Context, samples []Sample) (map[string]*Val
 		values[name] = list[k]
 	}
 	return values, err
-}
-
-// indices are 0 to n-1.
-func indices(n int) []int {
-	list := make([]int, n)
-	for i := range list {
-		list[i] = i
-	}
-	return list
 }
 
 func (a *activation) add(t, arriving *onnx.Tensor) {

@@ -6,9 +6,9 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sync"
 
 	"trtact/internal/fault"
+	"trtact/internal/parallel"
 )
 
 // COCO's detection challenge scores a detector by average precision (AP): per
@@ -107,23 +107,17 @@ func Evaluate(ds *Dataset, results []Result, opts Options) (*Metrics, error) {
 	}
 
 	per := make([]classFigures, len(classes))
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range min(opts.Threads, max(1, len(classes))) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			m := newMatcher(opts.MaxDets)
-			for k := range next {
-				per[k] = m.class(classes[k])
-			}
-		}()
-	}
+	next := make(chan int, len(classes))
 	for k := range classes {
 		next <- k
 	}
 	close(next)
-	wg.Wait()
+	parallel.Workers(min(opts.Threads, len(classes)), func(int) {
+		m := newMatcher(opts.MaxDets)
+		for k := range next {
+			per[k] = m.class(classes[k])
+		}
+	})
 
 	m := summarise(ds, per)
 	m.Images, m.Detections, m.Ignored = len(ds.Images), len(results), ignored

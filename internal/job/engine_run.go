@@ -13,13 +13,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"trtact/internal/detect"
 	"trtact/internal/fault"
 	"trtact/internal/nn"
 	"trtact/internal/onnx"
+	"trtact/internal/parallel"
 	"trtact/trt"
 )
 
@@ -227,31 +226,9 @@ func (m *Machine) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// forEach calls f for every i below count, on as many goroutines as the machine
-// has threads, as nn.Network.ForEach does.
+// forEach is parallel.Each on as many goroutines as the machine has threads.
 func (m *Machine) forEach(ctx context.Context, count int, f func(ctx context.Context, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Int64
-	var wait sync.WaitGroup
-	for range min(m.workers(), count) {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= count {
-					return
-				}
-				if err := f(ctx, i); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		}()
-	}
-	wait.Wait()
-	return context.Cause(ctx)
+	return parallel.Each(ctx, m.workers(), count, f)
 }
 
 // tensorNames are the float tensors that can be compared: of an engine its

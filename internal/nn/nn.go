@@ -24,16 +24,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
-	"runtime/debug"
 	"sync"
-	"sync/atomic"
 
 	"trtact/internal/compute"
 	"trtact/internal/fault"
 	"trtact/internal/onnx"
 	"trtact/internal/onnx/simplify"
+	"trtact/internal/parallel"
 )
 
 // Options say how a graph is compiled.
@@ -159,45 +157,21 @@ func (n *Network) ContextBytes() int { return n.arenaBytes + n.workspaceBytes + 
 // Options.Workers says. Calls run in no certain order. The first error, or the
 // end of ctx, stops the rest and is returned.
 func (n *Network) ForEach(ctx context.Context, count int, f func(c *Context, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	var panicked atomic.Pointer[any]
-	for range min(n.options.Workers, count) {
+	workers := min(n.options.Workers, count)
+	idle := make(chan *Context, max(0, workers))
+	for range workers {
 		c, err := n.takeContext()
 		if err != nil {
-			cancel(err)
-			break
+			return err
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			defer n.giveContext(c)
-			defer func() { // the caller's, who may know what to do
-				if p := recover(); p != nil {
-					slog.Debug("stack", "trace", string(debug.Stack()))
-					panicked.Store(&p)
-					cancel(context.Canceled)
-				}
-			}()
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= count {
-					return
-				}
-				if err := f(c, i); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		}()
+		defer n.giveContext(c)
+		idle <- c
 	}
-	wg.Wait()
-	if p := panicked.Load(); p != nil {
-		panic(*p)
-	}
-	return context.Cause(ctx)
+	return parallel.Each(ctx, workers, count, func(_ context.Context, i int) error {
+		c := <-idle
+		defer func() { idle <- c }()
+		return f(c, i)
+	})
 }
 
 func (n *Network) takeContext() (*Context, error) {

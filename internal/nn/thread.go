@@ -1,6 +1,10 @@
 package nn
 
-import "runtime"
+import (
+	"runtime"
+
+	"trtact/internal/parallel"
+)
 
 // systemThread runs what it is given on one system thread of its own. OpenMP keeps
 // a team of threads for every thread that asks for one, and a goroutine moves
@@ -24,9 +28,16 @@ func (t systemThread) do(f func() error) error {
 	if t == nil {
 		return f()
 	}
-	done := make(chan error, 1)
-	t <- func() { done <- f() }
-	return <-done
+	var err error
+	var caught *parallel.Panic
+	done := make(chan struct{})
+	t <- func() {
+		defer close(done)
+		caught = parallel.Catch(func() { err = f() })
+	}
+	<-done
+	caught.Raise()
+	return err
 }
 
 // stop ends the thread. It must not be used again.

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 
 	"trtact/internal/compute"
 	"trtact/internal/onnx"
+	"trtact/internal/parallel"
 )
 
 // Feed is where one image's data goes. It belongs to the call it is given to.
@@ -123,18 +123,12 @@ func (tr *Trainer) Step(ctx context.Context, images int, rate float64, feed func
 	defer cancel(nil)
 	// Group i is always worker i mod n's, so that sums have one order.
 	sums := make([][]float64, len(tr.contexts))
-	var wg sync.WaitGroup
-	for k, c := range tr.contexts {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			var err error
-			if sums[k], err = tr.share(ctx, c, k, images, feed); err != nil {
-				cancel(err)
-			}
-		}()
-	}
-	wg.Wait()
+	parallel.Workers(len(tr.contexts), func(k int) {
+		var err error
+		if sums[k], err = tr.share(ctx, tr.contexts[k], k, images, feed); err != nil {
+			cancel(err)
+		}
+	})
 	total := make([]float64, 2*len(tr.t.losses))
 	for _, s := range sums {
 		for i := range s { // none of a worker that failed

@@ -11,12 +11,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync"
 
 	"trtact/calib"
 	"trtact/internal/compute"
 	"trtact/internal/nn"
 	"trtact/internal/onnx"
+	"trtact/internal/parallel"
 )
 
 // Of the paper, section 3 and its appendix, but for the rate: with some hundred steps instead
@@ -303,17 +303,11 @@ func (v *variable) each(f func(i int)) {
 		}
 		return
 	}
-	var group sync.WaitGroup
-	for k := range parts {
-		group.Add(1)
-		go func() {
-			defer group.Done()
-			for i := k * len(v.up) / parts; i < (k+1)*len(v.up)/parts; i++ {
-				f(i)
-			}
-		}()
-	}
-	group.Wait()
+	parallel.Workers(parts, func(k int) {
+		for i := k * len(v.up) / parts; i < (k+1)*len(v.up)/parts; i++ {
+			f(i)
+		}
+	})
 }
 
 func (l *learner) feed(i int, in *nn.Feed) error {

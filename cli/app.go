@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -76,7 +77,8 @@ func Run(ctx context.Context, args []string, std Streams) (code int) {
 		command: args,
 		getenv:  std.Getenv,
 	}
-	s.log = report.NewLogger(s.screen, slog.LevelInfo, false, s.screen.Color)
+	s.logFormat = logFormatOf(args) // for what goes wrong before all are read
+	s.log = report.NewLogger(s.screen, slog.LevelInfo, s.logFormat == "json", s.screen.Color)
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Debug("stack", "trace", string(debug.Stack()))
@@ -119,6 +121,19 @@ func (s *session) fail(err error) int {
 	}
 	s.printError(text)
 	return code
+}
+
+// logFormatOf is the --log-format of a command line that may be wrong.
+func logFormatOf(args []string) string {
+	for i, a := range args {
+		if a == "--log-format" && i+1 < len(args) {
+			return args[i+1]
+		}
+		if value, ok := strings.CutPrefix(a, "--log-format="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 func (s *session) printError(text string) {

@@ -140,12 +140,7 @@ func (s *session) benchFlags(c *urfave.Context) (benchFlags, error) {
 		}
 		f.format = "json"
 	}
-	if f.times != "" {
-		if err := needOutput("bench", "--times", f.times); err != nil {
-			return f, err
-		}
-	}
-	return f, nil
+	return f, needOutputs(c, output{"--times", f.times})
 }
 
 // readWarmUp takes --warmup apart: a number of runs, or a time.

@@ -126,6 +126,17 @@ func calibrateOptions(c *urfave.Context) (job.CalibrateOptions, calib.WeightForm
 	if !slices.Contains([]job.Equalise{job.EqualiseAuto, job.EqualiseOn, job.EqualiseOff}, o.Equalise) {
 		return o, 0, usage(command, "--equalise %q: expected auto, on or off", o.Equalise)
 	}
+	if plan := c.String("plan"); plan != "" {
+		replaced := []string{"method", "bias-correction", "equalise"}
+		if !calib.IsCache(plan) { // which has the scales alone
+			replaced = append(replaced, "exclude", "include", "depthwise", "pooled", "heads", "no-concat")
+		}
+		for _, name := range replaced {
+			if c.IsSet(name) {
+				return o, 0, usage(command, "--%s is for calibrating, in whose place there is --plan %s", name, plan)
+			}
+		}
+	}
 	if o.Images < 0 {
 		return o, 0, usage(command, "--calib-images %d: expected a number above 0", o.Images)
 	}
@@ -177,6 +188,8 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 		return o, usage("build", "--data and --plan are for --int8, which is not given")
 	case !o.INT8 && quantising != "":
 		return o, usage("build", "--%s is for --int8, which is not given", quantising)
+	case !o.INT8 && c.IsSet("qat") && c.String("qat") == string(job.DistilOn):
+		return o, usage("build", "--qat on is for --int8, which is not given")
 	case o.Val == "" && (o.ValImages != "" || c.IsSet("val-limit")):
 		return o, usage("build", "--val-images and --val-limit are for --val, which is not given")
 	case o.Images != "" && o.Data == "":
@@ -217,6 +230,9 @@ func (s *session) buildOptions(c *urfave.Context) (job.BuildOptions, error) {
 				return o, err
 			}
 		}
+	}
+	if err := needOutputs(c, output{"--log", o.Engine.Log}); err != nil {
+		return o, err
 	}
 	return o, needFile("model", o.Model)
 }

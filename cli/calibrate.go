@@ -92,18 +92,11 @@ func (s *session) calibrate(c *urfave.Context) error {
 		return err
 	}
 	files := calibrationFiles{ONNX: out, Plan: strings.TrimSuffix(out, filepath.Ext(out)) + ".plan.json"}
-	for _, path := range []string{files.ONNX, files.Plan} {
-		if err := needOutput("calibrate", "--output", path); err != nil {
-			return err
-		}
+	files.Cache = c.String("cache")
+	if err := needOutputs(c, output{"--output", files.ONNX}, output{"--output", files.Plan}, output{"--cache", files.Cache}); err != nil {
+		return err
 	}
-	if same, err := job.SameFile(out, model); err != nil || same {
-		return usage("calibrate", "--output %s would overwrite the model", out)
-	}
-	if files.Cache = c.String("cache"); files.Cache != "" {
-		if err := needOutput("calibrate", "--cache", files.Cache); err != nil {
-			return err
-		}
+	if files.Cache != "" {
 		if o.Equalise == job.EqualiseOn {
 			return usage("calibrate", "--equalise on changes the model, so that --cache would hold scales that the model as it is does not have: leave one out")
 		}

@@ -266,7 +266,7 @@ func drawPicture(to, from string, models []string, found [][]detect.Detection, n
 func (s *session) writeDetect(r detectResult) error {
 	t := report.NewTable(append([]string{"picture"}, modelTitles(r.Models)...)...)
 	for _, p := range r.Pictures {
-		row := []string{p.Picture}
+		row := []string{report.OneLine(p.Picture)}
 		for _, list := range p.Detections {
 			row = append(row, summary(list))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"trtact/internal/coco"
 	"trtact/internal/detect"
+	"trtact/internal/fault"
 	"trtact/internal/job"
 	"trtact/internal/report"
 )
@@ -93,10 +94,8 @@ func (s *session) eval(c *urfave.Context) error {
 		}
 		defer d.Close()
 	}
-	if save := c.String("save"); save != "" {
-		if err := needOutput("eval", "--save", save); err != nil {
-			return err
-		}
+	if err := needOutputs(c, output{"--save", c.String("save")}); err != nil {
+		return err
 	}
 	ds, err := s.labelled("--data", c.String("data"), c.String("images"), c.String("list"), c.Int("limit"))
 	if err != nil {
@@ -141,10 +140,23 @@ func (s *session) labelled(flag, path, images, list string, limit int) (*coco.Da
 	for _, w := range ds.Warnings {
 		s.log.Warn(w)
 	}
-	if !ds.Labelled() {
+	switch {
+	case ds.Labelled():
+	case len(ds.Images) == 0:
+		return nil, fault.BadInput(fmt.Errorf("%s %s has no pictures%s", flag, path, ofList(list)))
+	case len(ds.Categories) > 0:
+		return nil, fault.BadInput(fmt.Errorf("%s %s has no box in any of its %d pictures%s, and average precision needs some", flag, path, len(ds.Images), ofList(list)))
+	default:
 		return nil, usage("", "%s %s has no labels, and average precision needs them: give a COCO JSON, or a VOC or YOLO folder", flag, path)
 	}
 	return ds.First(limit), nil
+}
+
+func ofList(list string) string {
+	if list == "" {
+		return ""
+	}
+	return " that " + list + " names"
 }
 
 func (s *session) writeEval(r evalResult) error {

@@ -15,11 +15,15 @@ import (
 	"trtact/internal/fault"
 )
 
-// withInterrupt is ctx, cancelled by SIGINT or SIGTERM. stop ends the watch.
+// withInterrupt is ctx, cancelled by SIGINT, SIGTERM or, unless it is ignored as under
+// nohup, SIGHUP: a terminal that is closed loses nothing. stop ends the watch.
 func withInterrupt(ctx context.Context, stderr io.Writer) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	done := make(chan struct{})
 	go func() {
 		for n := 0; ; n++ {

@@ -12,6 +12,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"trtact/internal/job"
 	"trtact/internal/npy"
 	"trtact/internal/rawrun"
 	"trtact/internal/report"
@@ -107,6 +108,11 @@ func (s *session) run(c *urfave.Context) error {
 	taken := map[string]bool{}
 	for _, t := range got {
 		file := filepath.Join(dir, tensorFile(t.Name, taken))
+		for _, in := range append(slices.Collect(maps.Values(files)), model) {
+			if job.SamePath(file, in) {
+				return usage("run", "the output %q would overwrite %s: give another --output-dir", t.Name, in)
+			}
+		}
 		if err := npy.Write(file, &npy.Array{Shape: t.Tensor.Dims, Data: t.Tensor.Data}); err != nil {
 			return err
 		}

@@ -9,14 +9,18 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	urfave "github.com/urfave/cli/v2"
 
 	"trtact/internal/atomicfile"
 	"trtact/internal/collective"
 	"trtact/internal/detect"
 	"trtact/internal/fault"
+	"trtact/internal/job"
 )
 
 // choices is the fixed list of values of the flag name, whatever command has
@@ -87,13 +91,53 @@ func needPath(what, path string) error {
 	return nil
 }
 
-// needOutput checks, before anything long begins, that the file that flag names
-// can be written.
-func needOutput(command, flag, path string) error {
-	if err := atomicfile.Check(path); err != nil {
-		return usage(command, "%s: %v", flag, err)
+// output is a file that a command writes, and the flag that names it or what it is named
+// after.
+type output struct{ flag, path string }
+
+// needOutputs checks, before anything long begins, that the files can be written, and that
+// none of them is another or one that the command line names besides. Those without a path
+// are left out.
+func needOutputs(c *urfave.Context, outputs ...output) error {
+	command := c.Command.Name
+	outputs = slices.DeleteFunc(outputs, func(o output) bool { return o.path == "" })
+	others := namedBesides(c, outputs)
+	for _, o := range outputs {
+		if err := atomicfile.Check(o.path); err != nil {
+			return usage(command, "%s: %v", o.flag, err)
+		}
+		for _, other := range others {
+			if job.SamePath(o.path, other) {
+				return usage(command, "%s %s would overwrite %s, which the command line names besides", o.flag, o.path, other)
+			}
+		}
+		others = append(others, o.path)
 	}
 	return nil
+}
+
+// namedBesides are the arguments and the values of flags on the command line, without those of
+// outputs.
+func namedBesides(c *urfave.Context, outputs []output) []string {
+	list := c.Args().Slice()
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if slices.ContainsFunc(outputs, func(o output) bool { return o.flag == "--"+name }) {
+			continue
+		}
+		switch v := c.Value(name).(type) {
+		case string:
+			list = append(list, v)
+		case urfave.StringSlice:
+			list = append(list, v.Value()...)
+		}
+	}
+	for i, text := range list { // --input NAME=FILE
+		if _, path, ok := strings.Cut(text, "="); ok {
+			list[i] = path
+		}
+	}
+	return slices.DeleteFunc(list, func(text string) bool { return text == "" })
 }
 
 // needOutputDir is needOutput for a folder of files.

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -200,11 +201,18 @@ func (r *Run) resume(ctx context.Context, identity string) (*Checkpoint, error) 
 	if err != nil {
 		return nil, err
 	}
+	problem := ""
 	if was, is := max(1, c.Ranks), r.ranks(); was != is {
-		return nil, fault.BadInput(fmt.Errorf("checkpoint %s: it is of a training over %s, this is one over %s: start as many, or start anew without --resume, or in another folder", path, processes(was), processes(is)))
+		problem = fmt.Sprintf("of a training over %s, this is one over %s", processes(was), processes(is))
+	} else if c.Run != identity {
+		problem = "of another run (model, plan, options, samples or processor differ)"
 	}
-	if c.Run != identity {
-		return nil, fault.BadInput(fmt.Errorf("checkpoint %s: it is of another run (model, plan, options, samples or processor differ): start anew without --resume, or in another folder", path))
+	switch {
+	case problem != "" && r.Insist:
+		return nil, fault.BadInput(fmt.Errorf("checkpoint %s: it is %s: start anew without --resume, or in another folder", path, problem))
+	case problem != "":
+		slog.Warn(fmt.Sprintf("checkpoint %s is %s: training starts anew", path, problem))
+		return nil, nil
 	}
 	return c, nil
 }

@@ -262,11 +262,18 @@ func TestCheckpointRefused(t *testing.T) {
 	if err != nil || c.Step != 2 || c.Steps != 2 || len(c.Nodes) == 0 {
 		t.Fatalf("checkpoint %+v, %v", c, err)
 	}
-	r.Resume = true
+	r.Resume, r.Insist = true, true
 	other := r
 	other.Options.Seed = 99
 	if _, err := Distil(context.Background(), other); fault.Code(err) != fault.CodeBadInput || !strings.Contains(err.Error(), "another run") {
 		t.Errorf("a checkpoint of another seed: %v", err)
+	}
+	other.Insist = false
+	if o, err := Distil(context.Background(), other); err != nil || o.Steps != 2 {
+		t.Errorf("a folder with another seed's checkpoint that is not asked for: %+v, %v", o, err)
+	}
+	if err := os.WriteFile(path, good, 0o644); err != nil {
+		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := range 200 {

@@ -237,7 +237,7 @@ func TestTwoProcesses(t *testing.T) {
 		}
 	}
 	r := memberRun(t, LSQ, 2)
-	r.Dir, r.Resume = filepath.Join(dir, "interrupted"), true
+	r.Dir, r.Resume, r.Insist = filepath.Join(dir, "interrupted"), true, true
 	if _, err := Distil(context.Background(), r); fault.Code(err) != fault.CodeBadInput || !strings.Contains(err.Error(), "over 2 processes, this is one over one process") {
 		t.Errorf("the checkpoint of two processes in one: %v", err)
 	}

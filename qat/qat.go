@@ -53,11 +53,11 @@ type Run struct {
 	Dir string
 	// Group are the processes that train together, each with Options.Batch images of a
 	// batch; nil: this one alone. All are given the same; only rank 0 calls Evaluate,
-	// and its Start, Dir and Resume count.
+	// and its Start, Dir, Resume and Insist count.
 	Group *collective.Group
-	// Resume goes on from the checkpoint in Dir. Without one the run begins anew; one of
-	// another model, plan, options or samples is an error.
-	Resume bool
+	// Resume goes on from the checkpoint in Dir. Without one, or with one of another model,
+	// plan, options or samples, the run begins anew; with Insist the latter is an error.
+	Resume, Insist bool
 }
 
 // Stage is what a run is doing.

@@ -64,7 +64,7 @@ func Read(path string, trust bool) (*Engine, error) {
 			return &Engine{Bytes: data, Artifact: Artifact{Engine: file}}, nil
 		}
 		return nil, fault.BadInput(fmt.Errorf("read engine %s: its sidecar %s is missing, so nothing says what it is: "+
-			"build it again, or trust it (--trust) if you know where it comes from", path, SidecarPath(path)))
+			"build it again, or give --trust to a command that runs it, if you know where it comes from", path, SidecarPath(path)))
 	}
 	if err != nil {
 		return nil, fault.BadInput(fmt.Errorf("read engine %s: %w", path, err))

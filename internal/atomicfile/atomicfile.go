@@ -23,9 +23,16 @@ func Write(path string, data []byte) error {
 	})
 }
 
-// WriteFunc replaces path with what fill writes. When fill fails nothing is
-// left behind. Missing parent folders are made.
+// WriteFunc replaces path, or the file that it links to, with what fill writes. When fill
+// fails nothing is left behind. Missing parent folders are made. Folders, devices and
+// pipes are refused.
 func WriteFunc(path string, fill func(w io.Writer) error) (err error) {
+	if err := checkKind(path); err != nil {
+		return err
+	}
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to
+	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -96,10 +103,22 @@ func failed(path string, err error) error {
 // Check tells, before the work that makes the content, why Write(path) could not
 // succeed; nil when nothing speaks against it.
 func Check(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("write %s: it is a folder, expected a file name", path)
+	if err := checkKind(path); err != nil {
+		return err
 	}
 	return CheckDir(filepath.Dir(path))
+}
+
+// checkKind refuses what a file cannot take the place of.
+func checkKind(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case path == "" || os.IsPathSeparator(path[len(path)-1]) || err == nil && info.IsDir():
+		return fmt.Errorf("write %s: it is a folder, expected a file name", path)
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("write %s: it is a device or a pipe, expected a file name", path)
+	}
+	return nil
 }
 
 // CheckDir tells why no file could be written below the folder dir, which need

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWriteFuncKeepsOldFileOnFailure(t *testing.T) {
@@ -50,8 +52,34 @@ func TestErrorNamesTheFile(t *testing.T) {
 	}
 }
 
+// A link stays one: what it leads to is replaced.
+func TestLink(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "there", "file"), filepath.Join(dir, "link")
+	if err := Write(file, []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join("there", "file"), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(link, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(link)
+	if got, _ := os.ReadFile(file); err != nil || info.Mode()&os.ModeSymlink == 0 || string(got) != "new" {
+		t.Errorf("%v %v, it leads to %q", info.Mode(), err, got)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(pipe, nil); err == nil || !strings.Contains(err.Error(), "device or a pipe") {
+		t.Errorf("a pipe was replaced: %v", err)
+	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -68,6 +96,8 @@ func TestCheck(t *testing.T) {
 		{filepath.Join(dir, "new"), ""},
 		{filepath.Join(dir, "a", "b", "new"), ""},
 		{dir, "it is a folder"},
+		{filepath.Join(dir, "new") + "/", "it is a folder"},
+		{pipe, "device or a pipe"},
 		{filepath.Join(file, "x"), "is a file, not a folder"},
 		{filepath.Join(file, "x", "y"), "is a file, not a folder"},
 		{filepath.Join(locked, "x"), "permission denied"},

@@ -26,6 +26,9 @@ type Dataset struct {
 	// convention for COCO's ids 1 to 90 with gaps. Empty without labels.
 	Categories  []Category
 	Annotations []Annotation
+	// Unnamed says that there are as many categories as labels happen to use: YOLO text
+	// without a list of names.
+	Unnamed bool
 	// Warnings say, one line each, what was left out and why.
 	Warnings []string
 }

@@ -465,3 +465,21 @@ func FuzzParseLabels(f *testing.F) {
 		}
 	})
 }
+
+// TestWithClasses: labels without names are of a detector with more classes, too.
+func TestWithClasses(t *testing.T) {
+	d, err := readLabels(nil, nil)
+	if err != nil || !d.Unnamed || len(d.Categories) != 0 {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	more := d.WithClasses(3)
+	if len(more.Categories) != 3 || more.Categories[2] != (Category{ID: 2, Name: "2"}) || len(d.Categories) != 0 {
+		t.Errorf("%+v, before %+v", more.Categories, d.Categories)
+	}
+	if less := more.WithClasses(2); less != more {
+		t.Errorf("%+v", less.Categories)
+	}
+	if d, err = readLabels(nil, []string{"one"}); err != nil || d.WithClasses(3) != d {
+		t.Errorf("with names: %+v, %v", d, err)
+	}
+}

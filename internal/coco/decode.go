@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/jpeg"
 	"image/png"
+	"io"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -39,7 +40,7 @@ type imageFormat struct {
 func imageFormats() []imageFormat {
 	return []imageFormat{
 		{"JPEG", "\xff\xd8", func(b []byte) (image.Config, error) { return jpeg.DecodeConfig(bytes.NewReader(b)) },
-			func(b []byte) (image.Image, error) { return jpeg.Decode(bytes.NewReader(b)) }},
+			decodeJPEG},
 		{"PNG", "\x89PNG\r\n\x1a\n", func(b []byte) (image.Config, error) { return png.DecodeConfig(bytes.NewReader(b)) },
 			func(b []byte) (image.Image, error) { return png.Decode(bytes.NewReader(b)) }},
 		{"BMP", "BM", func(b []byte) (image.Config, error) { return bmp.DecodeConfig(bytes.NewReader(b)) },
@@ -51,6 +52,17 @@ func imageFormats() []imageFormat {
 		{"TIFF", "MM\x00*", func(b []byte) (image.Config, error) { return tiff.DecodeConfig(bytes.NewReader(b)) },
 			func(b []byte) (image.Image, error) { return tiff.Decode(bytes.NewReader(b)) }},
 	}
+}
+
+// decodeJPEG puts up with a file whose last two bytes, the mark of its end, are missing, as
+// other decoders do.
+func decodeJPEG(data []byte) (image.Image, error) {
+	img, err := jpeg.Decode(bytes.NewReader(data))
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		end := bytes.NewReader([]byte("\xff\xd9"))
+		img, err = jpeg.Decode(io.MultiReader(bytes.NewReader(data), end))
+	}
+	return img, err
 }
 
 func (f *imageFormat) fits(data []byte) bool {

@@ -152,7 +152,15 @@ for orientation in range(0, 10):
     exif = Image.Exif()
     exif[0x0112] = orientation
     im.save(add(f"jpeg_exif_{orientation}.jpg"), exif=exif, quality=95, subsampling=2)
-im.save(add("png_exif_6.png"), exif=(lambda e: (e.__setitem__(0x0112, 6), e)[1])(Image.Exif()))
+exif = Image.Exif()
+exif[0x0112] = 6
+im.save(add("png_exif_6.png"), exif=exif)
+im.save(add("webp_exif_6.webp"), exif=exif, lossless=True)
+exif[0x0112] = 3 # OpenCV 5.0 fails where a TIFF lies on its side
+im.save(add("tiff_exif_3.tif"), exif=exif)
+im.save(add("jpeg_endless.jpg"), quality=95)
+with open(f"{out}/{files[-1]}", "rb+") as f:
+    f.truncate(f.seek(-2, 2))
 print(json.dumps(files))
 `
 

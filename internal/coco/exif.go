@@ -5,8 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// orientation finds EXIF's orientation tag (1 to 8) in a JPEG or PNG file; 1,
-// upright, where there is none. Cameras store how they were held, and viewers,
+// orientation finds EXIF's orientation tag (1 to 8) in an image file; 1, upright, where there is none. Cameras store how they were held, and viewers,
 // OpenCV included, turn the picture accordingly; boxes are drawn on what viewers
 // show. Whatever is malformed counts as not there.
 func orientation(data []byte, format string) int {
@@ -15,6 +14,10 @@ func orientation(data []byte, format string) int {
 		return exifOrientation(jpegEXIF(data))
 	case "PNG":
 		return exifOrientation(pngEXIF(data))
+	case "WebP":
+		return exifOrientation(webpEXIF(data))
+	case "TIFF":
+		return exifOrientation(data)
 	}
 	return 1
 }
@@ -54,6 +57,21 @@ func pngEXIF(data []byte) []byte {
 			return data[p+8 : p+8+int(length)]
 		}
 		p += 12 + int(length)
+	}
+	return nil
+}
+
+// webpEXIF is the content of the EXIF chunk, which some begin as a JPEG's; nil without one.
+func webpEXIF(data []byte) []byte {
+	for p := 12; p+8 <= len(data); {
+		length := int64(binary.LittleEndian.Uint32(data[p+4:]))
+		if int64(p)+8+length > int64(len(data)) {
+			return nil
+		}
+		if string(data[p:p+4]) == "EXIF" {
+			return bytes.TrimPrefix(data[p+8:p+8+int(length)], []byte("Exif\x00\x00"))
+		}
+		p += 8 + int(length+length%2)
 	}
 	return nil
 }

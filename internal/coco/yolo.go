@@ -127,7 +127,7 @@ func openYOLOFile(path string) (*Dataset, error) {
 // The images' sizes are read from their headers. An image without a label file
 // has no objects.
 func readLabels(images []Image, names []string) (*Dataset, error) {
-	d := &Dataset{Format: FormatYOLO, Images: number(images)}
+	d := &Dataset{Format: FormatYOLO, Images: number(images), Unnamed: len(names) == 0}
 	classes := len(names)
 	for i := range d.Images {
 		im := &d.Images[i]
@@ -164,14 +164,24 @@ func readLabels(images []Image, names []string) (*Dataset, error) {
 			})
 		}
 	}
-	for k := range classes {
-		name := strconv.Itoa(k)
-		if k < len(names) {
-			name = names[k]
-		}
+	for k, name := range names {
 		d.Categories = append(d.Categories, Category{ID: int64(k), Name: name})
 	}
-	return d, nil
+	return d.WithClasses(classes), nil
+}
+
+// WithClasses is a data set without names that has so many classes, those that no label
+// uses, too; where there are more already, or names, it is d itself.
+func (d *Dataset) WithClasses(n int) *Dataset {
+	if !d.Unnamed || n <= len(d.Categories) {
+		return d
+	}
+	more := *d
+	more.Categories = slices.Clone(d.Categories)
+	for k := len(more.Categories); k < n; k++ {
+		more.Categories = append(more.Categories, Category{ID: int64(k), Name: strconv.Itoa(k)})
+	}
+	return &more
 }
 
 // yoloObject is one line: the box's top left corner and size as fractions.

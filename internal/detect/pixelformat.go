@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -47,7 +48,7 @@ func (f *PixelFormat) change(word string) (err error) {
 	if low, high, ok := strings.Cut(word, ".."); ok {
 		a, errA := strconv.ParseFloat(low, 32)
 		b, errB := strconv.ParseFloat(high, 32)
-		if errA != nil || errB != nil || !(a < b) {
+		if errA != nil || errB != nil || !(b-a >= 1e-6 && b-a <= 1e6 && math.Abs(a) <= 1e6) {
 			return fmt.Errorf("%q is no range", word)
 		}
 		std := 255 / (b - a)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"trtact/calib"
@@ -137,6 +138,9 @@ func (b *building) build(ctx context.Context, started time.Time) (*Result, error
 		missing = b.engine(ctx, final)
 		if missing != nil && fault.Code(missing) != fault.CodeNoDevice {
 			return nil, missing
+		}
+		if _, err := os.Stat(o.enginePath()); err == nil && missing != nil {
+			slog.Warn(o.enginePath() + " is of an earlier build: none was built now")
 		}
 	}
 	b.r.PeakRSS = rss.Peak()

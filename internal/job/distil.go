@@ -118,7 +118,7 @@ func (b *building) distil(ctx context.Context, ptq *candidate) (*candidate, erro
 	watch := newWatch(b, work)
 	run := b.run(ptq)
 	run.Dir, run.Progress = work, watch.hear
-	run.Resume = b.o.Resume || b.o.Work != ""
+	run.Resume, run.Insist = b.o.Resume || b.o.Work != "", b.o.Resume
 	best := bestMeasured{meter: b.meter}
 	if b.meter != nil {
 		run.Evaluate = b.evaluate(&best)

@@ -1,9 +1,7 @@
 package job
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,29 +76,46 @@ func (o BuildOptions) check() error {
 		work, _ := o.workPath()
 		paths = append(paths, filepath.Join(work, "calibration.json"))
 	}
+	inputs := []string{o.Model, o.Data, o.Val}
+	if log := o.Engine.Log; log != "" {
+		if err := atomicfile.Check(log); err != nil {
+			return fault.Usage(err)
+		}
+		inputs = append(inputs, log)
+	}
 	for _, path := range paths {
 		if err := atomicfile.Check(path); err != nil {
 			return fault.Usage(err)
 		}
-		if same, err := SameFile(path, o.Model); err != nil || same {
-			return fault.Usage(fmt.Errorf("writing %s would replace the model %s: choose another place for it", path, o.Model))
+		for _, in := range inputs {
+			if in != "" && SamePath(path, in) {
+				return fault.Usage(fmt.Errorf("writing %s would replace %s: choose another place for it", path, in))
+			}
 		}
+	}
+	if o.NoEngine {
+		return nil
+	}
+	// What TensorRT says is written there while it works.
+	if dir := os.TempDir(); atomicfile.CheckDir(dir) != nil || !isFolder(dir) {
+		return fmt.Errorf("temporary files cannot be written to %s: set TMPDIR to a folder where they can", dir)
 	}
 	return nil
 }
 
-// SameFile says whether both paths are one existing file.
-func SameFile(a, b string) (bool, error) {
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// SamePath says whether both paths lead to one file, be it there or not.
+func SamePath(a, b string) bool {
 	x, err := os.Stat(a)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	y, berr := os.Stat(b)
+	if err == nil && berr == nil {
+		return os.SameFile(x, y)
 	}
-	if err != nil {
-		return false, err
-	}
-	y, err := os.Stat(b)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && os.SameFile(x, y), err
+	a, err = filepath.Abs(a)
+	b, berr = filepath.Abs(b)
+	return err == nil && berr == nil && a == b
 }

@@ -203,6 +203,9 @@ func (m *Machine) Evaluate(ctx context.Context, d *Detector, ds *coco.Dataset, o
 	if !ds.Labelled() {
 		return nil, fault.Usage(fmt.Errorf("%s has no labels to measure against", ds.Path))
 	}
+	if d.Spec.Family != detect.None {
+		ds = ds.WithClasses(d.Spec.Head.Classes)
+	}
 	if d.Spec.Family != detect.None && d.Spec.Head.Classes != len(ds.Categories) {
 		return nil, fault.BadInput(fmt.Errorf("%s as %s knows %d classes, %s has %d categories: they must be the same, in the same order",
 			d.Path, d.Spec.Family, d.Spec.Head.Classes, ds.Path, len(ds.Categories)))

@@ -197,6 +197,50 @@ func TestRunBranches(t *testing.T) {
 	expect(t, m.Graph, lines("a = Sigmoid x", "inner_1 = Exp a", "i = Abs inner_1", "y = Add i a"))
 }
 
+// A loop that depends on no input is run: here it collects 2, 3.5, 5 while a condition of
+// its own lasts, or as often as the number of trips says. One that reads the input stays.
+func TestRunLoops(t *testing.T) {
+	for _, c := range []struct {
+		name, start, trips string
+		last               float32 // what at may be for a further trip
+		want               []float32
+	}{
+		{"as often as it says", "from", "three", 100, []float32{2, 3.5, 5}},
+		{"while its condition lasts", "from", "many", 4, []float32{2, 3.5, 5}},
+		{"never", "from", "none", 100, nil},
+		{"too often", "from", "many", 1e9, nil},
+		{"from the input", "x", "three", 100, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			scalar := onnx.Value{Type: onnx.Float, Dims: []int{}}
+			named := func(name string, v onnx.Value) onnx.Value { v.Name = name; return v }
+			body := &onnx.Graph{Name: "range", Init: tensors{"step": onnx.Scalar[float32](1.5), "last": onnx.Scalar(c.last)}, Info: map[string]onnx.Value{},
+				Inputs: []onnx.Value{named("trip", onnx.Value{Type: onnx.Int64, Dims: []int{}}), named("go", onnx.Value{Type: onnx.Bool, Dims: []int{}}), named("at", scalar)},
+				Nodes: []*onnx.Node{
+					{Name: "a", Op: "Add", Inputs: []string{"at", "step"}, Outputs: []string{"next"}},
+					{Name: "b", Op: "Less", Inputs: []string{"at", "last"}, Outputs: []string{"more"}},
+					{Name: "c", Op: "Identity", Inputs: []string{"at"}, Outputs: []string{"entry"}}},
+				Outputs: []onnx.Value{named("more", onnx.Value{Type: onnx.Bool, Dims: []int{}}), named("next", scalar), named("entry", scalar)}}
+			loop := &onnx.Node{Name: "l", Op: "Loop", Inputs: []string{c.trips, "", c.start}, Outputs: []string{"end", "r"}, Attrs: attrs{"body": body}}
+			m := model(13, []int{}, tensors{"from": onnx.Scalar[float32](2), "three": onnx.Scalar[int64](3), "many": onnx.Scalar[int64](1 << 40), "none": onnx.Scalar[int64](0)}, "y",
+				loop, node("y = Add r x", nil))
+			if _, err := simplify.Run(m); err != nil {
+				t.Fatal(err)
+			}
+			var got []float32
+			if r := m.Graph.Init["r"]; r != nil {
+				got = r.Data.([]float32)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("collected %v: want %v", got, c.want)
+			}
+			if stays := slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return n.Op == "Loop" }); stays != (c.want == nil) {
+				t.Errorf("the Loop stays: %v", stays)
+			}
+		})
+	}
+}
+
 // A quantised model's weights stay integers.
 func TestRunKeepsQuantised(t *testing.T) {
 	m := model(13, []int{1, 4, 2, 2}, tensors{"q": onnx.NewTensor([]int{4, 4, 1, 1}, make([]int8, 16)), "s": onnx.Scalar[float32](0.1), "z": onnx.Scalar[int8](0)}, "y",

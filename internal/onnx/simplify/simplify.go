@@ -79,6 +79,7 @@ func Run(m *onnx.Model) (Report, error) {
 	}{
 		{"remove unused", s.removeUnused},
 		{"resolve branches", s.branches},
+		{"run loops", s.loops},
 		{"fold constants", s.foldConstants},
 		{"remove no-ops", s.removeNoOps},
 		{"fold batch normalisation", s.foldBatchNorm},

@@ -275,7 +275,7 @@ func TestRefusals(t *testing.T) {
 		{"HyperParameterOptimization: {bias_correct: []}", ":1: HyperParameterOptimization.bias_correct is an empty list"},
 		{"HyperParameterOptimization: {hist_percent: [0.999, 0.98]}", ":1: HyperParameterOptimization.hist_percent must be the lowest and the highest share, found [0.999 0.98]"},
 		{"HyperParameterOptimization: {batch_num: 5}", ":1: HyperParameterOptimization.batch_num must be the fewest and the most batches, found [5]"},
-		{"Global: {arch: YOLACT}", ":1: Global.arch must name one of the families auto, yolov5, yolov6, yolov7, yolov8, yolox, ppyoloe, picodet, nanodet, rtmdet, fastestdet, yolofastest, none, found YOLACT"},
+		{"Global: {arch: YOLACT}", ":1: Global.arch must name one of the families auto, yolov3, yolov4, yolov5, yolov6, yolov7, yolov8, yolox, ppyoloe, picodet, nanodet, rtmdet, fastestdet, yolofastest, none, found YOLACT"},
 		{"Deploy: {targets: [75]}", ":1: Deploy.targets must be compute capabilities such as sm_75, found 75"},
 		{"Deploy: {targets: [sm_75], backend: tensorrt}", ":1: Deploy.targets is for backend rtx; TensorRT proper builds for the GPU of this machine"},
 		// Together.

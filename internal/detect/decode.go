@@ -8,6 +8,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -176,7 +177,7 @@ func (s *Spec) checkSlots() error {
 				return fmt.Errorf("decode: level %d of family %q reads beyond output %q, which has %d elements", i, s.Family, c.slot.Output, elements)
 			}
 		}
-		if h.Coding == Anchors && len(l.Anchors) == 0 {
+		if (h.Coding == Anchors || h.Coding == Darknet) && len(l.Anchors) == 0 {
 			return fmt.Errorf("decode: level %d of family %q has no anchors", i, s.Family)
 		}
 	}
@@ -316,9 +317,12 @@ func (s *Spec) box(c candidate, images map[string][]float32) [4]float32 {
 	var v [4]float32
 	for i := range v {
 		v[i] = f.at(cell, i)
-		if h.BoxLogits {
+		if h.BoxLogits && (i < 2 || h.Coding != Darknet) {
 			v[i] = sigmoid(v[i])
 		}
+	}
+	if h.YX {
+		v = [4]float32{v[1], v[0], v[3], v[2]}
 	}
 	if h.Unit {
 		w, h := float32(s.Width), float32(s.Height)
@@ -331,6 +335,10 @@ func (s *Spec) box(c candidate, images map[string][]float32) [4]float32 {
 		anchor := level.Anchors[c.anchor]
 		v = [4]float32{(2*v[0] - 0.5 + x) * stride, (2*v[1] - 0.5 + y) * stride,
 			4 * v[2] * v[2] * anchor[0], 4 * v[3] * v[3] * anchor[1]}
+	case Darknet:
+		anchor, scale := level.Anchors[c.anchor], cmp.Or(level.Scale, 1)
+		edge := (scale - 1) / 2
+		v = [4]float32{(scale*v[0] - edge + x) * stride, (scale*v[1] - edge + y) * stride, exp(v[2]) * anchor[0], exp(v[3]) * anchor[1]}
 	case Exponential:
 		v = [4]float32{(v[0] + x) * stride, (v[1] + y) * stride, exp(v[2]) * stride, exp(v[3]) * stride}
 	case TanhSigmoid:

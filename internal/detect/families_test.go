@@ -130,7 +130,38 @@ func (b *builder) elan(pooled bool) string {
 			y = append(y, b.op("Relu", nil, b.conv(y[len(y)-1], 8, 8)))
 		}
 	}
-	return b.concat(1, y...)
+	return b.conv(b.concat(1, y...), 8*len(y), 8)
+}
+
+// trunk gives the graph layers as YOLOv3 has them or, where they join two of one size, YOLOv4.
+func (b *builder) trunk(joins bool) {
+	f := b.feature(16)
+	for range 8 { // more than the Relu of the other features
+		f = b.op("LeakyRelu", nil, f)
+	}
+	if joins {
+		b.conv(b.concat(1, f, b.op("LeakyRelu", nil, b.conv(f, 8, 8))), 16, 8)
+	}
+}
+
+// darknetRows is the rows of YOLOv3's and YOLOv4's decoding of each level, in pixels or in
+// shares of the picture.
+func (b *builder) darknetRows(shares bool) (levels []string) {
+	for _, stride := range []int{8, 16, 32} {
+		side := b.size / stride
+		p := b.ops("Split", 3, axis(4), b.anchorHead(stride, 80), b.ints(2, 2, 81))
+		grid := b.constant([]int{1, 1, side, side, 2}, func(i int) float32 { return float32(i) })
+		anchors := b.constant([]int{1, 3, 1, 1, 2}, func(i int) float32 { return float32(10 + i) })
+		xy := b.op("Add", nil, b.op("Sigmoid", nil, p[0]), grid)
+		wh := b.op("Mul", nil, b.op("Exp", nil, p[1]), anchors)
+		if shares {
+			xy, wh = b.op("Div", nil, xy, b.scalar(float32(side))), b.op("Div", nil, wh, b.scalar(float32(b.size)))
+		} else {
+			xy = b.op("Mul", nil, xy, b.scalar(float32(stride)))
+		}
+		levels = append(levels, b.reshape(b.concat(4, xy, wh, b.op("Sigmoid", nil, p[2])), 1, int64(3*side*side), 85))
+	}
+	return levels
 }
 
 // decodedRows is YOLOv7's decoding with --grid: the stride is multiplied in
@@ -241,6 +272,45 @@ func TestRecognizePublishedForms(t *testing.T) {
 		{"yolov5 raw, rank 4, coarse first", "", func(b *builder) []string {
 			return []string{b.conv(b.feature(32), 8, 21), b.conv(b.feature(16), 8, 21), b.conv(b.feature(8), 8, 21)}
 		}, "yolov5", Anchors, 2, 3},
+		{"yolov3 raw", "", func(b *builder) []string {
+			b.trunk(false)
+			return []string{b.anchorHead(32, 80), b.anchorHead(16, 80), b.anchorHead(8, 80)}
+		}, "yolov3", Darknet, 80, 3},
+		{"yolov4 raw", "", func(b *builder) []string {
+			b.trunk(true)
+			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov4", Darknet, 80, 3},
+		{"the first yolov5, with LeakyReLU behind its Focus", "", func(b *builder) []string {
+			b.trunk(true)
+			b.op("Slice", nil, "images", b.ints(0), b.ints(1), b.ints(2))
+			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov5", Anchors, 80, 3},
+		{"yolov7-tiny raw, with LeakyReLU", "", func(b *builder) []string {
+			b.trunk(true)
+			b.elan(false)
+			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov7", Anchors, 80, 3},
+		{"yolov3-tiny of Ultralytics, without LeakyReLU", "", func(b *builder) []string {
+			return []string{b.anchorHead(16, 80), b.anchorHead(32, 80)}
+		}, "yolov5", Anchors, 80, 2},
+		{"yolov3 rows", "", func(b *builder) []string {
+			b.trunk(false)
+			return []string{b.concat(1, b.darknetRows(false)...)}
+		}, "yolov3", Centre, 80, 3},
+		{"yolov3 rows of each level", "", func(b *builder) []string {
+			b.trunk(false)
+			return b.darknetRows(false)
+		}, "yolov3", Centre, 80, 3},
+		{"yolov4 boxes, objectness and classes apart", "", func(b *builder) []string {
+			b.trunk(true)
+			rows := b.concat(1, b.darknetRows(true)...)
+			return []string{b.slice(rows, 0, 4), b.slice(rows, 4, 5), b.slice(rows, 5, 85)}
+		}, "yolov4", Centre, 80, 3},
+		{"yolov4 corners with an axis of one, and scores", "", func(b *builder) []string {
+			b.trunk(true)
+			out := b.cornersBesideScores(b.concat(1, b.darknetRows(true)...))
+			return []string{b.reshape(out[0], 1, int64(3*b.cells(8, 16, 32)), 1, 4), out[1]}
+		}, "yolov4", Corners, 80, 3},
 		{"yolov7 raw", "yolov7", func(b *builder) []string {
 			return []string{b.anchorHead(8, 80), b.anchorHead(16, 80), b.anchorHead(32, 80)}
 		}, "yolov7", Anchors, 80, 3},
@@ -628,6 +698,46 @@ func TestDecodePlanted(t *testing.T) {
 			name := s.Outputs[1].Name
 			return []plant{{name, at(0), 0}, {name, at(1), 0}, {name, at(2), 0}, {name, at(3), 0}, {name, at(4), 20}, {name, at(5 + class), 20}}
 		}, Detection{X1: 5.5*16 - 31, Y1: 3.5*16 - 22.5, X2: 5.5*16 + 31, Y2: 3.5*16 + 22.5, Class: class, Score: 1}},
+		// The boxes of the next four are numpy's: sigmoid centres and exponential sizes of
+		// (0.5, -1, -0.7, -0.4), (1.5, -2, -0.3, 0.2) and twice (2, 0.25, 0.1, -0.2).
+		{"yolov3 raw: stride 16, anchor 1, row 3, column 5", func(b *builder) []string {
+			b.trunk(false)
+			return []string{b.conv(b.feature(32), 8, 255), b.conv(b.feature(16), 8, 255), b.conv(b.feature(8), 8, 255)}
+		}, -20, func(s *Spec) []plant {
+			at := func(c int) int { return (85+c)*64 + 3*8 + 5 }
+			name := s.Outputs[1].Name
+			return []plant{{name, at(0), 0.5}, {name, at(1), -1}, {name, at(2), -0.7}, {name, at(3), -0.4}, {name, at(4), 2}, {name, at(5 + class), 1.5}}
+		}, Detection{X1: 74.565205, Y1: 37.220862, X2: 105.353494, Y2: 67.385264, Class: class, Score: 0.7201172}},
+		{"yolov4 channels last, scores decoded: stride 8, anchor 2, row 6, column 4", func(b *builder) []string {
+			b.trunk(true)
+			var outs []string
+			for _, stride := range []int{8, 16, 32} {
+				side := int64(size / stride)
+				last := b.reshape(b.op("Transpose", perm(0, 2, 3, 1), b.conv(b.feature(stride), 8, 255)), 1, side, side, 3, 85)
+				p := b.ops("Split", 2, axis(4), last, b.ints(4, 81))
+				outs = append(outs, b.concat(4, p[0], b.op("Sigmoid", nil, p[1])))
+			}
+			return outs
+		}, 0, func(s *Spec) []plant {
+			at, name := ((6*16+4)*3+2)*85, s.Outputs[0].Name
+			return []plant{{name, at, 1.5}, {name, at + 1, -2}, {name, at + 2, -0.3}, {name, at + 3, 0.2}, {name, at + 4, 0.5}, {name, at + 5 + class, 0.8}}
+		}, Detection{X1: 24.232351, Y1: 31.244709, X2: 53.865079, Y2: 65.443987, Class: class, Score: 0.4}},
+		{"yolov4-tiny raw: stride 16, anchor 0, row 3, column 2", func(b *builder) []string {
+			b.trunk(true)
+			return []string{b.conv(b.feature(32), 8, 255), b.conv(b.feature(16), 8, 255)}
+		}, -20, func(s *Spec) []plant {
+			at := func(c int) int { return c*64 + 3*8 + 2 }
+			name := s.Outputs[1].Name
+			return []plant{{name, at(0), 2}, {name, at(1), 0.25}, {name, at(2), 0.1}, {name, at(3), -0.2}, {name, at(4), 2}, {name, at(5 + class), 1.5}}
+		}, Detection{X1: 33.687925, Y1: 45.9917, X2: 59.106856, Y2: 68.09743, Class: class, Score: 0.7201172}},
+		{"yolov3-tiny raw: stride 16, anchor 0, row 3, column 2", func(b *builder) []string {
+			b.trunk(false)
+			return []string{b.conv(b.feature(32), 8, 255), b.conv(b.feature(16), 8, 255)}
+		}, -20, func(s *Spec) []plant {
+			at := func(c int) int { return c*64 + 3*8 + 2 }
+			name := s.Outputs[1].Name
+			return []plant{{name, at(0), 2}, {name, at(1), 0.25}, {name, at(2), 0.1}, {name, at(3), -0.2}, {name, at(4), 2}, {name, at(5 + class), 1.5}}
+		}, Detection{X1: 40.5669, Y1: 51.263709, X2: 51.618608, Y2: 62.725939, Class: class, Score: 0.7201172}},
 		{"yolov8 in shares of the input, cell 3", func(b *builder) []string {
 			boxes, scores := b.distanceBoxes(16, true)
 			return []string{b.concat(1, b.op("Mul", nil, boxes, b.scalar(1.0/size)), scores)}

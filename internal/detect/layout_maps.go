@@ -1,81 +1,11 @@
-// Heads that keep one or more maps for each stride: YOLOv5 before its decoding,
+// Heads that keep one or more maps for each stride: YOLOv3 to YOLOv5 before their decoding,
 // PicoDet, FastestDet, Yolo-Fastest.
 package detect
 
 import (
 	"fmt"
 	"slices"
-
-	"trtact/internal/onnx"
 )
-
-// anchorFamily tells YOLOv7 from YOLOv5 where the head does not: YOLOv7's blocks
-// (ELAN) join four layers or more that are no poolings, YOLOv5's (C3) two.
-func (s *subject) anchorFamily() string {
-	if s.want == "yolov5" || s.want == "yolov7" {
-		return s.want
-	}
-	for _, n := range s.g.Nodes {
-		if n.Op == "Concat" && s.joinsLayers(n) >= 4 {
-			return "yolov7"
-		}
-	}
-	return "yolov5"
-}
-
-// joinsLayers is how many feature maps a node joins along their channels; 0 if
-// one of them comes from a pooling.
-func (s *subject) joinsLayers(n *onnx.Node) int {
-	if d := s.dims(n.Output(0)); len(d) != 4 || d[2] < 2 || !sameAxis(n, 1, 4) {
-		return 0
-	}
-	for _, in := range n.Inputs {
-		p := s.ix.Producer[in]
-		for p != nil && (p.Op == "DequantizeLinear" || p.Op == "QuantizeLinear" || p.Op == "Mul") {
-			from := s.variable(p) // a channel's range may be evened out by a factor
-			if len(from) != 1 {
-				break
-			}
-			p = s.ix.Producer[from[0]]
-		}
-		if p == nil || p.Op == "MaxPool" {
-			return 0
-		}
-	}
-	return len(n.Inputs)
-}
-
-// anchors are those of the published COCO models; an undecoded graph does not
-// hold its own. Order: the level's place by stride.
-func (s *subject) anchors(strides []int, level int) ([][2]float32, error) {
-	rank := 0
-	for _, stride := range strides {
-		if stride < strides[level] {
-			rank++
-		}
-	}
-	p5 := [][][2]float32{{{10, 13}, {16, 30}, {33, 23}}, {{30, 61}, {62, 45}, {59, 119}}, {{116, 90}, {156, 198}, {373, 326}}}
-	p6 := [][][2]float32{{{19, 27}, {44, 40}, {38, 94}}, {{96, 68}, {86, 152}, {180, 137}}, {{140, 301}, {303, 264}, {238, 542}}, {{436, 615}, {739, 380}, {925, 792}}}
-	v7 := [][][2]float32{{{12, 16}, {19, 36}, {40, 28}}, {{36, 75}, {76, 55}, {72, 146}}, {{142, 110}, {192, 243}, {459, 401}}}
-	const largeYOLOv7 = 20_000_000 // parameters; YOLOv7-tiny has 6 million and YOLOv5's anchors
-	switch {
-	case len(strides) == 3 && slices.Min(strides) == 8 && s.anchorFamily() == "yolov7" && s.parameters() > largeYOLOv7:
-		return v7[rank], nil
-	case len(strides) == 3 && slices.Min(strides) == 8:
-		return p5[rank], nil
-	case len(strides) == 4 && slices.Min(strides) == 8:
-		return p6[rank], nil
-	}
-	return nil, fmt.Errorf("boxes are not decoded in the graph and no anchors are known for strides %v: export the model with its decoding (YOLOv7: --grid)", strides)
-}
-
-func (s *subject) parameters() int {
-	n := 0
-	for _, t := range s.g.Init {
-		n += t.Len()
-	}
-	return n
-}
 
 // fieldMap is an output seen as values of channels at the cells of one grid.
 type fieldMap struct {
@@ -162,60 +92,70 @@ func (s *subject) stacked(strides ...int) []fieldMap {
 	return all
 }
 
-// matchAnchorMaps takes YOLOv5's maps before their decoding: for every stride
-// B x 3 x H x W x (5+classes) or B x 3(5+classes) x H x W.
+// matchAnchorMaps takes the maps of YOLOv3 to YOLOv7 before their decoding: for every stride
+// B x 3 x H x W x (5+classes), B x 3(5+classes) x H x W, or either with the channels last.
 func matchAnchorMaps(s *subject) (Head, string, error) {
-	const per = 3
-	h := Head{Coding: Anchors}
-	var strides []int
+	h := Head{}
 	for _, o := range s.outputs {
-		d := o.Dims
-		l := Level{}
-		var columns, axis int
-		switch {
-		case len(d) == 5 && d[1] == per:
-			l.Height, l.Width, columns, axis = d[2], d[3], d[4], 4
-			cell := columns
-			l.Box = Slot{Output: o.Name, Anchor: l.Height * l.Width * cell, Cell: cell, Channel: 1}
-		case len(d) == 4 && d[1]%per == 0:
-			l.Height, l.Width, columns, axis = d[2], d[3], d[1]/per, 1
-			l.Box = Slot{Output: o.Name, Anchor: columns * l.Height * l.Width, Cell: 1, Channel: l.Height * l.Width}
-		default:
-			return Head{}, "", fmt.Errorf("output %q %v is no map of three anchors", o.Name, d)
+		l, columns, axis, err := s.anchorLevel(o)
+		if err != nil {
+			return Head{}, "", err
 		}
 		if columns < 6 || h.Classes > 0 && h.Classes != columns-5 {
-			return Head{}, "", fmt.Errorf("output %q %v: %d values an anchor", o.Name, d, columns)
+			return Head{}, "", fmt.Errorf("output %q %v: %d values an anchor", o.Name, o.Dims, columns)
 		}
-		for _, stride := range []int{8, 16, 32, 64} {
-			if rows, cols := s.cells(stride); rows == l.Height && cols == l.Width {
-				l.Stride = stride
-			}
-		}
-		if l.Stride == 0 || slices.Contains(strides, l.Stride) {
-			return Head{}, "", fmt.Errorf("output %q %v is no map of a stride of its own", o.Name, d)
+		if slices.ContainsFunc(h.Levels, func(other Level) bool { return other.Stride == l.Stride }) {
+			return Head{}, "", fmt.Errorf("output %q %v is a second map of stride %d", o.Name, o.Dims, l.Stride)
 		}
 		parts := s.parts(o.Name, axis)
-		if axis == 1 && len(parts) > 1 && columns-5 != s.classHint() {
+		whole := boundaries(parts)[len(parts)]
+		if whole != columns && len(parts) > 1 && columns-5 != s.classHint() {
 			return Head{}, "", fmt.Errorf("output %q is put together from different channels", o.Name)
 		}
 		if anyPart(parts, decoded) {
 			return Head{}, "", fmt.Errorf("output %q is decoded, but is no tensor of rows", o.Name)
 		}
-		logits := !anyPart(parts, probability)
-		h.Classes, h.BoxLogits, h.ObjectLogits, h.ClassLogits = columns-5, logits, logits, logits
+		h.Classes = columns - 5
+		h.BoxLogits = !anyPart(within(parts, 0, 2), probability)
+		h.ObjectLogits = !anyPart(within(parts, 4, 5), probability)
+		h.ClassLogits = !anyPart(within(parts, 5, columns), probability)
 		l.Object, l.Class = l.Box, l.Box
 		l.Object.Offset += 4 * l.Box.Channel
 		l.Class.Offset += 5 * l.Box.Channel
-		strides = append(strides, l.Stride)
 		h.Levels = append(h.Levels, l)
 	}
-	for i := range h.Levels {
-		var err error
-		if h.Levels[i].Anchors, err = s.anchors(strides, i); err != nil {
-			return Head{}, "", err
+	family := s.mapFamily()
+	return h, family, s.setAnchors(&h, family)
+}
+
+// anchorLevel is the grid of a map of three anchors a cell, with the place of the boxes, how
+// many values an anchor has, and the axis on which they lie.
+func (s *subject) anchorLevel(o Output) (l Level, columns, axis int, err error) {
+	const per = 3
+	d := o.Dims
+	for _, stride := range []int{8, 16, 32, 64} {
+		h, w := s.cells(stride)
+		l = Level{Stride: stride, Height: h, Width: w, Box: Slot{Output: o.Name}}
+		grid := func(at int) bool { return d[at] == h && d[at+1] == w }
+		switch {
+		case len(d) == 5 && d[1] == per && grid(2):
+			columns, axis = d[4], 4
+			l.Box.Anchor, l.Box.Cell, l.Box.Channel = h*w*columns, columns, 1
+		case len(d) == 5 && d[3] == per && grid(1):
+			columns, axis = d[4], 4
+			l.Box.Anchor, l.Box.Cell, l.Box.Channel = columns, per*columns, 1
+		case len(d) == 4 && d[1]%per == 0 && grid(2):
+			columns, axis = d[1]/per, 1
+			l.Box.Anchor, l.Box.Cell, l.Box.Channel = columns*h*w, 1, h*w
+		case len(d) == 4 && d[3]%per == 0 && grid(1):
+			columns, axis = d[3]/per, 3
+			l.Box.Anchor, l.Box.Cell, l.Box.Channel = columns, per*columns, 1
+		default:
+			continue
 		}
+		return l, columns, axis, nil
 	}
-	return h, s.anchorFamily(), nil
+	return l, 0, 0, fmt.Errorf("output %q %v is no map of three anchors of a known stride", o.Name, d)
 }
 
 // matchObjectMaps takes YOLOX's maps: for every stride box, objectness and classes, in one or

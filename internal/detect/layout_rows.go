@@ -1,5 +1,5 @@
-// Heads that hold all predictions in one tensor of rows: YOLOv5 to YOLOv8,
-// YOLOX, NanoDet, and boxes beside scores as PP-YOLOE has them.
+// Heads that hold their predictions as rows, in one tensor or in one for each level: YOLOv3
+// to YOLOv8, YOLOX, NanoDet, and boxes beside scores as PP-YOLOE has them.
 package detect
 
 import (
@@ -20,7 +20,9 @@ func anyPart(parts []part, f func(part) bool) bool { return slices.ContainsFunc(
 
 func probability(p part) bool { return p.probability() }
 func decoded(p part) bool     { return p.decoded() }
-func unit(p part) bool        { return p.unit }
+func unit(p part) bool        { return p.measure == shares }
+func yx(p part) bool          { return p.has(swapped) }
+func exponential(p part) bool { return p.has("Exp") }
 func softmax(p part) bool     { return p.has("Softmax") }
 
 // rowAxes says which axis of a rank-3 output holds the channels. The other one
@@ -54,16 +56,39 @@ func rowSlot(o Output, channelAxis, first int) Slot {
 	return Slot{Output: o.Name, Offset: first * o.Dims[2], Cell: 1, Channel: o.Dims[2]}
 }
 
-// rank3 is the outputs of rank 3; others of rank 4 or 5 (the maps before the
-// decoding, mask prototypes) may stand beside them.
-func (s *subject) rank3() []Output {
+// rows is the outputs that are rows of columns; others of rank 4 or 5 (the maps before the
+// decoding, mask prototypes) may stand beside them. Boxes may have an axis of one between, as
+// pytorch-YOLOv4 gives them.
+func (s *subject) rows() []Output {
 	var found []Output
 	for _, o := range s.outputs {
-		if len(o.Dims) == 3 {
+		switch d := o.Dims; {
+		case len(d) == 3:
 			found = append(found, o)
+		case len(d) == 4 && d[2] == 1 && d[3] == 4:
+			found = append(found, Output{o.Name, []int{d[0], d[1], 4}})
 		}
 	}
 	return found
+}
+
+// flattened is outputs of grids with the anchors on an axis of their own, seen as rows.
+func (s *subject) flattened() []Output {
+	var found []Output
+	for _, o := range s.outputs {
+		if d := o.Dims; len(d) == 5 {
+			found = append(found, Output{o.Name, []int{d[0], d[1] * d[2] * d[3], d[4]}})
+		}
+	}
+	return found
+}
+
+// columns takes one of rows' or flattened's outputs apart along its axis 1 or 2.
+func (s *subject) columns(o Output, axis int) []part {
+	if axis == 2 {
+		axis = len(s.dims(o.Name)) - 1
+	}
+	return s.parts(o.Name, axis)
 }
 
 // classHint is the number of classes that the model is known to have, or 80.
@@ -74,18 +99,42 @@ func (s *subject) classHint() int {
 	return 80
 }
 
-func matchRows(s *subject) (Head, string, error) {
-	outs := s.rank3()
-	if len(outs) != 1 {
+// matchRows takes all rows in one output, or each level's in one of its own.
+func matchRows(s *subject) (h Head, family string, err error) {
+	outs := s.rows()
+	if len(outs) == 0 {
+		outs = s.flattened()
+	}
+	if len(outs) == 0 {
 		return Head{}, "", errOutputs
 	}
-	o := outs[0]
+	for i, o := range outs {
+		level, found, err := s.rowHead(o)
+		switch {
+		case err != nil:
+			return Head{}, "", err
+		case i == 0:
+			h, family = level, found
+			continue
+		case level.Classes != h.Classes || level.Coding != h.Coding:
+			return Head{}, "", errOutputs
+		}
+		h.Levels = append(h.Levels, level.Levels...)
+	}
+	if h.Coding == Anchors {
+		err = s.setAnchors(&h, family)
+	}
+	return h, family, err
+}
+
+// rowHead is the head of one output of rows, without its anchors.
+func (s *subject) rowHead(o Output) (Head, string, error) {
 	channel, row := s.rowAxes(o)
 	channels, rows := o.Dims[channel], o.Dims[row]
 	if channels < 5 {
 		return Head{}, "", fmt.Errorf("%d columns are too few for a box and a class", channels)
 	}
-	parts := s.parts(o.Name, channel)
+	parts := s.columns(o, channel)
 	at := boundaries(parts)
 	strides, per, known := s.pyramid(rows, s.lengths(o.Name, row))
 	object, err := s.hasObjectness(at, per)
@@ -108,8 +157,8 @@ func matchRows(s *subject) (Head, string, error) {
 	if last <= first {
 		return Head{}, "", fmt.Errorf("%d columns leave no class", channels)
 	}
-	h := Head{Coding: Centre, Classes: last - first, ClassLogits: !anyPart(classes, probability)}
 	box := within(parts, 0, 4)
+	h := Head{Coding: Centre, Classes: last - first, ClassLogits: !anyPart(classes, probability), YX: anyPart(box, yx)}
 	level := Level{Height: 1, Width: rows, Box: rowSlot(o, channel, 0), Class: rowSlot(o, channel, first)}
 	constant := false
 	if object {
@@ -122,11 +171,11 @@ func matchRows(s *subject) (Head, string, error) {
 		h.Levels, h.Unit = []Level{level}, anyPart(box, unit)
 		if !object && !sized(box) { // before a suppression, or a choice of the best
 			h.Coding = Corners
-			return h, s.cornerFamily(per), nil
+			return h, s.cornerFamily(per, box), nil
 		}
 		return h, s.rowFamily(object, constant, per, parts), nil
 	}
-	if !known {
+	if !known || len(s.dims(o.Name)) > 3 {
 		return Head{}, "", fmt.Errorf("%d rows of undecoded boxes fit no pyramid of grids", rows)
 	}
 	if !object {
@@ -138,21 +187,16 @@ func matchRows(s *subject) (Head, string, error) {
 	family := "yolox"
 	h.Coding = Exponential
 	if per == 3 {
-		family, h.Coding, h.BoxLogits = s.anchorFamily(), Anchors, !anyPart(box, probability)
+		family, h.Coding, h.BoxLogits = s.mapFamily(), Anchors, !anyPart(within(box, 0, 2), probability)
 	}
 	done := 0
-	for i, stride := range strides {
+	for _, stride := range strides {
 		l := level
 		l.Stride = stride
 		l.Height, l.Width = s.cells(stride)
 		for _, slot := range []*Slot{&l.Box, &l.Object, &l.Class} {
 			slot.Offset += done * slot.Cell
 			slot.Anchor = l.Height * l.Width * slot.Cell
-		}
-		if per == 3 {
-			if l.Anchors, err = s.anchors(strides, i); err != nil {
-				return Head{}, "", err
-			}
 		}
 		done += per * l.Height * l.Width
 		h.Levels = append(h.Levels, l)
@@ -194,6 +238,8 @@ func (s *subject) hasObjectness(at []int, per int) (bool, error) {
 // in how pixels are prepared.
 func (s *subject) rowFamily(object, constant bool, per int, parts []part) string {
 	switch {
+	case per == 3 && anyPart(within(parts, 0, 4), exponential):
+		return s.exponentialFamily()
 	case !object:
 		return "yolov8"
 	case constant:
@@ -217,9 +263,12 @@ func (s *subject) rowFamily(object, constant bool, per int, parts []part) string
 // PP-YOLOE's attention, which begins with the mean over the plane. RTMDet has attention and
 // no bins, depthwise windows of 5x5, and SiLU, where YOLOv6Lite has HardSwish. The others are
 // so before a suppression.
-func (s *subject) cornerFamily(per int) string {
+func (s *subject) cornerFamily(per int, box []part) string {
 	if s.want != "auto" {
 		return s.want
+	}
+	if per == 3 && anyPart(box, exponential) {
+		return s.exponentialFamily()
 	}
 	bins, attention, depthwise, smooth, hard := false, false, false, 0, 0
 	for _, n := range s.g.Nodes {
@@ -335,15 +384,20 @@ func matchNanoDet(s *subject) (Head, string, error) {
 	return h, "nanodet", nil
 }
 
-// matchBoxesScores takes a tensor of placed boxes and one of class scores.
+// matchBoxesScores takes a tensor of placed boxes and one of class scores, perhaps with one of
+// objectness.
 func matchBoxesScores(s *subject) (Head, string, error) {
-	outs := s.rank3()
+	outs := s.rows()
+	object := s.objectRows(outs)
+	if object != nil {
+		outs = slices.DeleteFunc(outs, func(o Output) bool { return o.Name == object.Name })
+	}
 	if len(outs) != 2 {
 		return Head{}, "", errOutputs
 	}
 	placed := func(o Output) bool { // four columns, added to a grid
 		at := slices.Index(o.Dims[1:], 4) + 1
-		return at > 0 && anyPart(s.parts(o.Name, at), decoded)
+		return at > 0 && anyPart(s.columns(o, at), decoded)
 	}
 	if !slices.Contains(outs[0].Dims[1:], 4) || !placed(outs[0]) && placed(outs[1]) {
 		outs[0], outs[1] = outs[1], outs[0]
@@ -362,27 +416,47 @@ func matchBoxesScores(s *subject) (Head, string, error) {
 		return Head{}, "", fmt.Errorf("%d boxes but scores of shape %v", rows, score.Dims)
 	}
 	classAxis := 3 - rowAxis
-	boxes := s.parts(box.Name, boxAxis)
+	boxes := s.columns(box, boxAxis)
 	if !anyPart(boxes, func(p part) bool { return p.decoded() || p.first != "" }) {
 		return Head{}, "", fmt.Errorf("boxes %q are not decoded in the graph", box.Name)
 	}
-	if anyPart(s.parts(score.Name, classAxis), func(p part) bool { return p.has("Softmax") }) {
+	classes := s.columns(score, classAxis)
+	if anyPart(classes, softmax) {
 		return Head{}, "", fmt.Errorf("the scores %q are a softmax with a background, of SSD's kind", score.Name)
 	}
-	h := Head{Coding: Corners, Classes: score.Dims[classAxis],
-		ClassLogits: !anyPart(s.parts(score.Name, classAxis), probability)}
+	h := Head{Coding: Corners, Classes: score.Dims[classAxis], ClassLogits: !anyPart(classes, probability)}
 	strides, per, _ := s.pyramid(rows, nil)
-	family := s.cornerFamily(per)
+	family := s.cornerFamily(per, boxes)
 	switch {
 	case sized(boxes):
 		h.Coding = Centre
-		if !s.focus() && family != "yolov5" && family != "yolov7" {
+		if !s.focus() && per != 3 {
 			family = "yolov8"
 		}
 	case slices.Contains(strides, 64):
 		family = "picodet"
 	}
-	h.Unit = anyPart(boxes, unit)
-	h.Levels = []Level{{Height: 1, Width: rows, Box: rowSlot(box, boxAxis, 0), Class: rowSlot(score, classAxis, 0)}}
+	h.Unit, h.YX = anyPart(boxes, unit), anyPart(boxes, yx)
+	level := Level{Height: 1, Width: rows, Box: rowSlot(box, boxAxis, 0), Class: rowSlot(score, classAxis, 0)}
+	if object != nil {
+		level.Object = rowSlot(*object, 2, 0)
+		h.ObjectLogits = !anyPart(s.parts(object.Name, len(s.dims(object.Name))-1), probability)
+	}
+	h.Levels = []Level{level}
 	return h, family, nil
+}
+
+// objectRows is the output of one objectness for each row of three outputs; nil if there is
+// none.
+func (s *subject) objectRows(rows []Output) *Output {
+	if len(s.outputs) != 3 {
+		return nil
+	}
+	for _, o := range s.outputs {
+		d := o.Dims
+		if (len(d) == 2 || len(d) == 3 && d[2] == 1) && slices.ContainsFunc(rows, func(r Output) bool { return r.Name != o.Name && r.Dims[1] == d[1] }) {
+			return &Output{o.Name, []int{d[0], d[1], 1}}
+		}
+	}
+	return nil
 }

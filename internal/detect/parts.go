@@ -17,8 +17,9 @@ type operations struct {
 	grid bool
 	// first is the arithmetic operation nearest to the output, "" if none.
 	first string
-	// unit: that operation divides pixels by the size of the picture.
-	unit bool
+	// measure is what the multiplication or division nearest to the output that is worth
+	// one makes of coordinates: shares of the picture, or pixels; "" if there is none.
+	measure string
 	// between is the nearest sum or difference of two values that both depend
 	// on the input, "Add", "Sub" or "".
 	between string
@@ -35,13 +36,19 @@ func (o *operations) decoded() bool { return o.grid || o.has("Exp", "Pow", "Scat
 
 func (w *walker) note(o *operations, n *onnx.Node) {
 	o.ops[n.Op] = true
+	if w.swaps(n) {
+		o.ops[swapped] = true
+	}
 	switch n.Op {
 	case "Add", "Sub", "Mul", "Div", "Pow", "Exp":
 	default:
 		return
 	}
 	if o.first == "" {
-		o.first, o.unit = n.Op, w.toUnit(n)
+		o.first = n.Op
+	}
+	if o.measure == "" {
+		o.measure = w.measure(n)
 	}
 	if n.Op != "Add" && n.Op != "Sub" {
 		return
@@ -68,21 +75,47 @@ func (w *walker) note(o *operations, n *onnx.Node) {
 	}
 }
 
-// toUnit says whether a node brings coordinates of hundreds of pixels to 0..1.
-func (w *walker) toUnit(n *onnx.Node) bool {
-	const size = 32 // more than any stride's share of a box, less than any picture
-	for _, in := range n.Inputs {
-		t := w.g.Init[in]
-		if t == nil || !t.Type.IsFloat() || t.Len() == 0 {
+// What measure says.
+const (
+	shares = "shares"
+	pixels = "pixels"
+)
+
+// measure tells in what coordinates are once a node has multiplied or divided them by
+// constants: by the size of a picture, of a grid or of a cell. Smaller factors mean nothing.
+func (w *walker) measure(n *onnx.Node) string {
+	const least = 3
+	for i, in := range n.Inputs {
+		t, stored := w.g.Init[in]
+		switch {
+		case n.Op == "Mul" && w.constant[in] && !stored: // a size that is computed
+			return pixels
+		case !stored || !t.Type.IsFloat() || t.Len() == 0:
 			continue
 		}
 		v := t.Floats()
-		switch n.Op {
-		case "Div":
-			return in == n.Input(1) && slices.Min(v) >= size
-		case "Mul":
-			return slices.Min(v) > 0 && slices.Max(v) <= 1.0/size
+		low, high := slices.Min(v), slices.Max(v)
+		switch {
+		case n.Op == "Mul" && low >= least:
+			return pixels
+		case n.Op == "Mul" && low > 0 && high <= 1.0/least, n.Op == "Div" && i == 1 && low >= least:
+			return shares
 		}
+	}
+	return ""
+}
+
+// swapped is among the operations where x and y have changed places.
+const swapped = "swapped"
+
+// swaps reports whether a node turns the order of x and y, or of both pairs of a box, round.
+func (w *walker) swaps(n *onnx.Node) bool {
+	switch n.Op {
+	case "Slice":
+		return slices.Contains(w.integers(n, 4, "steps"), -1)
+	case "Gather":
+		at := w.integers(n, 1, "")
+		return slices.Equal(at, []int64{1, 0}) || slices.Equal(at, []int64{1, 0, 3, 2})
 	}
 	return false
 }

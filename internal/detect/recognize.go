@@ -37,10 +37,10 @@ func layouts() []layout {
 		{"objectness, box and softmax classes in one map", []string{"fastestdet"}, matchFastestDet},
 		{"one map per stride with three anchors and softmax classes", []string{"yolofastest"}, matchYoloFastest},
 		{"rows of classes and distance bins", []string{"nanodet"}, matchNanoDet},
-		{"boxes beside class scores", []string{"ppyoloe", "picodet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "rtmdet"}, matchBoxesScores},
-		{"rows of box, objectness and classes", []string{"yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe"}, matchRows},
+		{"boxes beside class scores", []string{"ppyoloe", "picodet", "yolov3", "yolov4", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "rtmdet"}, matchBoxesScores},
+		{"rows of box, objectness and classes", []string{"yolov3", "yolov4", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe"}, matchRows},
 		{"one map per stride of box, objectness and classes", []string{"yolox"}, matchObjectMaps},
-		{"one map per stride with three anchors", []string{"yolov5", "yolov7"}, matchAnchorMaps},
+		{"one map per stride with three anchors", []string{"yolov3", "yolov4", "yolov5", "yolov7"}, matchAnchorMaps},
 		{"class and distance maps per stride", []string{"picodet", "nanodet", "yolov6", "yolov8", "ppyoloe"}, matchDistanceMaps},
 	}
 }
@@ -163,22 +163,30 @@ func (s *subject) inputs(spec *Spec) error {
 		if in.Name == spec.Input {
 			continue
 		}
-		var values []float32
-		switch in.Name { // PaddleDetection's exports fix these names
-		case "scale_factor":
-			values = []float32{1, 1} // boxes stay in input pixels
-		case "im_shape":
-			values = []float32{float32(spec.Height), float32(spec.Width)}
-		default:
-			if spec.Family == None {
-				continue
-			}
-			return fmt.Errorf("input %q is neither the image nor one of scale_factor, im_shape: nothing is known to feed it with", in.Name)
+		values := fedWith(in.Name, spec.Height, spec.Width)
+		if values == nil && spec.Family == None {
+			continue
+		}
+		if values == nil {
+			return fmt.Errorf("input %q is neither the image nor one of scale_factor, im_shape, image_shape: nothing is known to feed it with", in.Name)
 		}
 		if spec.Extra == nil {
 			spec.Extra = map[string][]float32{}
 		}
 		spec.Extra[in.Name] = values
+	}
+	return nil
+}
+
+// fedWith is what an input beside the picture is fed with for every picture, by the names
+// that PaddleDetection's exports (scale_factor, im_shape) and keras-yolo3's (image_shape)
+// fix; nil for others. Boxes stay in input pixels.
+func fedWith(name string, height, width int) []float32 {
+	switch name {
+	case "scale_factor":
+		return []float32{1, 1}
+	case "im_shape", "image_shape":
+		return []float32{float32(height), float32(width)}
 	}
 	return nil
 }

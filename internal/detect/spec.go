@@ -59,6 +59,7 @@ const (
 	Centre      = "centre"      // cx, cy, w, h in input pixels: nothing left to decode
 	Corners     = "corners"     // x1, y1, x2, y2 in input pixels
 	Anchors     = "anchors"     // YOLOv5: (2t-0.5+cell)*stride, (2t)^2*anchor
+	Darknet     = "darknet"     // YOLOv3, YOLOv4: (s*sigmoid(t)-(s-1)/2+cell)*stride, exp(t)*anchor, s the level's Scale
 	Exponential = "exponential" // YOLOX: (t+cell)*stride, exp(t)*stride
 	Distances   = "distances"   // distances to the four sides in strides, as softmax bins or plain
 	TanhSigmoid = "tanh"        // FastestDet: (tanh(t)+cell)*stride, sigmoid(t)*input size
@@ -73,6 +74,8 @@ type Head struct {
 	Bins int `json:"bins,omitempty"`
 	// Unit: centres, sizes and corners are shares of the input's width and height.
 	Unit bool `json:"unit,omitempty"`
+	// YX: what is said here of x and y, width and height comes in the other order.
+	YX bool `json:"yx,omitempty"`
 	// CellCentre is where in its cell a distance starts: 0.5 or 0 (NanoDet-Plus).
 	CellCentre float32 `json:"cell_centre,omitempty"`
 	// ClassLogits, ObjectLogits, BoxLogits: the sigmoid is left to the decoder.
@@ -94,9 +97,11 @@ type Level struct {
 	// Anchors are widths and heights in input pixels; none when there is one
 	// prediction a cell.
 	Anchors [][2]float32 `json:"anchors,omitempty"`
-	Box     Slot         `json:"box"`
-	Object  Slot         `json:"object"` // Output is "" where there is no objectness
-	Class   Slot         `json:"class"`
+	// Scale is how far a centre reaches beyond its cell (Darknet's scale_x_y); 0 stands for 1.
+	Scale  float32 `json:"scale,omitempty"`
+	Box    Slot    `json:"box"`
+	Object Slot    `json:"object"` // Output is "" where there is no objectness
+	Class  Slot    `json:"class"`
 }
 
 // Slot places the values of one kind in an output: image 0's value of a
@@ -128,7 +133,7 @@ type Detection struct {
 
 // Families are the names that --family takes, "auto" first.
 func Families() []string {
-	return []string{"auto", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet",
+	return []string{"auto", "yolov3", "yolov4", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "ppyoloe", "picodet",
 		"nanodet", "rtmdet", "fastestdet", "yolofastest", "none"}
 }
 
@@ -141,6 +146,10 @@ func pixelFormat(family string) PixelFormat {
 		// 0.5 mAP on YOLOv5-Lite-e and YOLOv6Lite-L at 320. Without shrinking
 		// it is the same as Linear.
 		f.Interpolation = LinearAntialias
+	case "yolov3":
+		f.Pad = 128
+	case "yolov4":
+		f.Resize = Stretch
 	case "yolox":
 		f.Resize, f.Order, f.Std = LetterboxTopLeft, "bgr", [3]float32{1, 1, 1}
 	case "ppyoloe", "picodet":

@@ -25,6 +25,9 @@ func newWalker(g *onnx.Graph) *walker {
 	for name := range g.Init {
 		w.constant[name] = true
 	}
+	for _, in := range g.Inputs {
+		w.constant[in.Name] = fedWith(in.Name, 0, 0) != nil // the same for every picture
+	}
 	for _, n := range g.Nodes {
 		fixed := true
 		switch {

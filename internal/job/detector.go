@@ -221,8 +221,12 @@ func (d *Detector) Notes(o LoadOptions) (list []string) {
 		}
 		list = append(list, fmt.Sprintf("%s suppresses or chooses its boxes itself; what is made of it ends before that, at %s", name, strings.Join(ends, " and ")))
 	}
-	if h := d.Spec.Head; h.Coding == detect.Anchors {
-		list = append(list, fmt.Sprintf("%s gives boxes that are not decoded and does not hold their anchors: those of %s on COCO are taken; with others the boxes shown and measured here would be wrong", name, d.Spec.Family))
+	if h := d.Spec.Head; h.Coding == detect.Anchors || h.Coding == detect.Darknet {
+		like := fmt.Sprintf("those of %s with %d levels on COCO", d.Spec.Family, len(h.Levels))
+		if scale := h.Levels[0].Scale; scale > 0 {
+			like += fmt.Sprintf(" and its scale_x_y (%g at stride %d)", scale, h.Levels[0].Stride)
+		}
+		list = append(list, fmt.Sprintf("%s gives boxes that are not decoded and does not hold their anchors: %s are taken; with others the boxes shown and measured here would be wrong", name, like))
 	}
 	if task := detect.MetadataTask(d.Source.Metadata); task != "" && d.Spec.Family != detect.None {
 		list = append(list, fmt.Sprintf("%s says that its task is %q: its boxes are decoded and measured, what else it gives is quantised unmeasured", name, task))

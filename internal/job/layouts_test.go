@@ -20,13 +20,17 @@ var layoutFamilies = map[string]struct {
 	heads  int
 	plain  string
 }{
-	"yolov5":     {"yolov5", 3, "decoded"},
-	"yolov6":     {"yolov6", 6, "decoded"},
-	"yolov6-dfl": {"yolov6", 6, "decoded"},
-	"yolov7":     {"yolov7", 3, "grid"},
-	"ppyoloe":    {"ppyoloe", 6, "boxes+scores"},
-	"yolov8":     {"yolov8", 6, "decoded"},
-	"yolox":      {"yolox", 9, "decoded"},
+	"yolov3":      {"yolov3", 3, "decoded"},
+	"yolov3-tiny": {"yolov3", 2, "decoded"},
+	"yolov4":      {"yolov4", 3, "decoded"},
+	"yolov4-tiny": {"yolov4", 2, "decoded"},
+	"yolov5":      {"yolov5", 3, "decoded"},
+	"yolov6":      {"yolov6", 6, "decoded"},
+	"yolov6-dfl":  {"yolov6", 6, "decoded"},
+	"yolov7":      {"yolov7", 3, "grid"},
+	"ppyoloe":     {"ppyoloe", 6, "boxes+scores"},
+	"yolov8":      {"yolov8", 6, "decoded"},
+	"yolox":       {"yolox", 9, "decoded"},
 }
 
 // TestLayouts: in every form in which its exporter writes it a network is recognised

@@ -4,6 +4,7 @@ the forms in which its exporters write it; and the small siblings that are train
 import dataclasses
 
 from blocks import Scale
+from darknet import YOLOv3, YOLOv3Tiny, YOLOv4, YOLOv4Tiny
 from ppyoloe import PPYOLOE
 from yolov5 import YOLOv5
 from yolov6 import YOLOv6
@@ -31,6 +32,10 @@ V5 = ("decoded", "decoded+raw", "raw")
 V6 = ("decoded", "end2end", "end2end-trt", "maps")
 V7 = ("grid", "scatter", "raw", "end2end", "end2end-trt")
 PP = ("boxes+scores", "rows", "nms")
+V3 = ("decoded", "raw", "raw+5d", "levels", "levels+5d", "apart", "shares", "nms")
+V3_TINY = ("decoded", "raw", "nms")
+V4 = ("boxes+scores", "squeezed", "decoded", "raw", "channels-last")
+V4_TINY = ("boxes+scores", "decoded", "raw")
 
 MODELS = {
     "yolov5n": Entry(YOLOv5, Scale(0.25, 0.33), 1.87, V5),
@@ -43,6 +48,10 @@ MODELS = {
     "ppyoloe-s": Entry(PPYOLOE, Scale(0.50, 0.33), 7.93, PP),
     "yolov8n": Entry(YOLOv8, Scale(0.25, 0.33), 3.15, ("decoded",)),
     "yolox-s": Entry(YOLOX, Scale(0.50, 0.33), 8.97, ("raw", "decoded")),
+    "yolov3": Entry(YOLOv3, Scale(), 61.95, V3),
+    "yolov3-tiny": Entry(YOLOv3Tiny, Scale(), 8.85, V3_TINY),
+    "yolov4": Entry(YOLOv4, Scale(), 64.36, V4),
+    "yolov4-tiny": Entry(YOLOv4Tiny, Scale(), 6.06, V4_TINY),
 }
 
 # A quarter of the width of the s networks (YOLOv6: of the n network).
@@ -51,4 +60,12 @@ SIBLINGS = {
     "yolov6": Entry(YOLOv6, Scale(0.10, 0.17, 48), 0, V6),
     "yolov7": Entry(YOLOv7Tiny, Scale(0.25, 1.0, 96), 0, V7),
     "ppyoloe": Entry(PPYOLOE, Scale(0.125, 0.33, 56), 0, PP),
+}
+
+# Those that have no trained sibling, thin for the sake of their layouts.
+THIN = {
+    "yolov3": Entry(YOLOv3, Scale(0.125), 0, V3),
+    "yolov3-tiny": Entry(YOLOv3Tiny, Scale(0.25), 0, V3_TINY),
+    "yolov4": Entry(YOLOv4, Scale(0.125), 0, V4),
+    "yolov4-tiny": Entry(YOLOv4Tiny, Scale(0.25), 0, V4_TINY),
 }

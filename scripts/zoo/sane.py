@@ -30,9 +30,14 @@ def settle(model, size=320, seed=1):
 
 def inputs_of(model, images):
     """What the network is called with for pictures in 0..1: YOLOX takes them in 0..255,
-    PP-YOLOE also the scale of each picture."""
+    PP-YOLOE also the scale of each picture, keras-yolo3 the size of one."""
+    layout = getattr(model.head, "layout", "")
     if model.family == "yolox":
         images = 255 * images
+    if layout == "channels-last":
+        images = images.permute(0, 2, 3, 1).contiguous()
+    if layout == "nms" and model.family == "yolov3":
+        return images, torch.tensor([images.shape[2:]]).float()
     return (images, torch.ones(len(images), 2)) if model.family == "ppyoloe" else (images,)
 
 

@@ -35,6 +35,19 @@ class EfficientNMS(torch.autograd.Function):
                     max_output_boxes_i=100, plugin_version_s="1", score_activation_i=0, score_threshold_f=0.25, outputs=4)
 
 
+class TensorFlowRange(torch.autograd.Function):
+    """0, 1, ... below a number, for which TensorFlow's converter writes a Loop (write.py
+    puts it in the place of this operator)."""
+
+    @staticmethod
+    def forward(ctx, count):
+        return torch.arange(int(count)).float()
+
+    @staticmethod
+    def symbolic(g, count):
+        return g.op("zoo::Range", count)
+
+
 class EndToEnd(nn.Module):
     """Behind rows of centre, size, objectness and classes, as YOLOv6 and YOLOv7 do it.
 

@@ -12,7 +12,7 @@ import pathlib
 
 import torch
 
-from catalogue import MODELS, SIBLINGS
+from catalogue import MODELS, SIBLINGS, THIN
 from sane import parameters, settle
 from siblings import CLASSES, SIZE
 from spread import spread
@@ -46,7 +46,7 @@ def models(folder, wanted):
 def layouts(folder, wanted):
     """File names say everything: family, layout, operator set, s(tatic) or d(ynamic) batch."""
     bins = dataclasses.replace(SIBLINGS["yolov6"], options=MODELS["yolov6m"].options)
-    thin = {**SIBLINGS, "yolov6-dfl": bins, "yolov8": MODELS["yolov8n"], "yolox": MODELS["yolox-s"]}
+    thin = {**SIBLINGS, "yolov6-dfl": bins, "yolov8": MODELS["yolov8n"], "yolox": MODELS["yolox-s"], **THIN}
     for name in wanted or thin:
         entry = thin[name]
         torch.manual_seed(1)

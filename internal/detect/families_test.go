@@ -836,6 +836,8 @@ func TestRecognizeRefuses(t *testing.T) {
 			f := b.feature(32)
 			return []string{b.reshape(b.concat(1, b.conv(f, 8, 4), b.conv(f, 8, 1), b.conv(f, 8, 80)), 1, 16, 85)}
 		}, fault.CodeBadInput, []string{"--family yolox"}},
+		{"yolov2", "auto", func(b *builder) []string { return []string{b.conv(b.feature(32), 8, 125)} },
+			fault.CodeBadInput, []string{"YOLOv2", "five anchors", "--family none"}},
 		{"an operator of onnxruntime's own", "auto", func(b *builder) []string {
 			y := b.op("QuickGelu", nil, b.feature(32))
 			b.g.Nodes[len(b.g.Nodes)-1].Domain = "com.microsoft"

@@ -113,8 +113,20 @@ func recognize(m *onnx.Model, family string) (*Spec, error) {
 		return nil, fmt.Errorf("the outputs %s of an input of %dx%d are not those of --family %s: %s", s.describe(), s.height, s.width, family, why)
 	}
 	slog.Debug("looked for " + why)
+	if s.yolov2() {
+		return nil, fmt.Errorf("the output %s is YOLOv2's, five anchors a cell with softmax classes, which is not decoded here: --family none quantises it without measuring its boxes", s.describe())
+	}
 	return nil, fmt.Errorf("the outputs %s of an input of %dx%d are of no known detector (--verbose tells why); give --family: %s; none is a network that is no detector",
 		s.describe(), s.height, s.width, strings.Join(Families()[1:], ", "))
+}
+
+// yolov2 reports one map of stride 32 with five boxes, objectnesses and VOC's or COCO's classes.
+func (s *subject) yolov2() bool {
+	if len(s.outputs) != 1 || len(s.outputs[0].Dims) != 4 {
+		return false
+	}
+	f, ok := s.asMap(s.outputs[0])
+	return ok && f.stride == 32 && (f.channels == 5*(5+20) || f.channels == 5*(5+80))
 }
 
 // shapeless is the error of an output without a shape: the nearest node behind which there is

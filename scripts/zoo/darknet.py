@@ -1,6 +1,6 @@
 """YOLOv3, YOLOv4 and the tiny one of each, as Darknet trains them: sizes of boxes are
-exponentials. Modules stand in the order of Darknet's files, so its weights can be read
-into them one after the other.
+exponentials. The modules of the tiny ones stand in the order of Darknet's files, so its
+weights can be read into them one after the other.
 
 With s = sigmoid: x = (a s(value) - (a - 1) / 2 + column) stride, w = exp(value) anchor,
 where a (scale_x_y) is 1 for YOLOv3.

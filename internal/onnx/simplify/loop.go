@@ -10,9 +10,13 @@ import (
 	"trtact/internal/onnx/host"
 )
 
-// maxTrips bounds the repetitions of a loop that is run here; a range over the cells of a
-// row has hundreds.
-const maxTrips = 1 << 14
+// What bounds a loop that is run here: a range over the cells of a row has hundreds of
+// trips, each with a number or two.
+const (
+	maxTrips    = 1 << 14
+	maxEvals    = 1 << 18 // nodes, over all trips
+	maxElements = 1 << 8  // of a tensor in the body
+)
 
 // loops replaces the outputs of such nodes by their values.
 func (s *simplifier) loops(e *editor) error {
@@ -44,13 +48,14 @@ func (s *simplifier) runLoop(e *editor, n *onnx.Node) []*onnx.Tensor {
 	if !ok || carried < 0 || collected < 0 || len(body.Inputs) != 2+carried || len(body.Outputs) != 1+len(n.Outputs) {
 		return nil
 	}
-	trips := maxTrips + 1
+	most := min(maxTrips, maxEvals/max(1, len(body.Nodes)))
+	trips := most + 1
 	if t := e.constant(n.Input(0)); t != nil {
 		v, err := t.Ints()
 		if err != nil || len(v) != 1 {
 			return nil
 		}
-		trips = int(min(v[0], maxTrips+1))
+		trips = int(min(v[0], int64(most+1)))
 	} else if n.Input(0) != "" {
 		return nil
 	}
@@ -63,7 +68,7 @@ func (s *simplifier) runLoop(e *editor, n *onnx.Node) []*onnx.Tensor {
 	}
 	series := make([][]*onnx.Tensor, collected)
 	for trip := 0; trip < trips; trip++ {
-		if slices.Contains(state, nil) || trip == maxTrips {
+		if slices.Contains(state, nil) || trip == most {
 			return nil
 		}
 		if v, ok := state[0].Data.([]bool); !ok || len(v) != 1 {
@@ -118,7 +123,7 @@ func (s *simplifier) runBody(e *editor, body *onnx.Graph, in []*onnx.Tensor) []*
 				return nil
 			}
 		}
-		if fits, err := s.fits(n, arguments, maxTrips); err != nil || !fits {
+		if fits, err := s.fits(n, arguments, maxElements); err != nil || !fits {
 			return nil
 		}
 		out, err := host.Eval(n, s.model.Opset, arguments)

@@ -30,7 +30,7 @@ struct Finish {
   TRTACT_HD Plane opened(uint32_t p) const {
     const uint32_t c = p % channels;
     return {y + static_cast<size_t>(p) * space, scale ? scale[c] : 1.0f, bias ? bias[c] : 0.0f, quantum > 0.0f,
-            Grid<false>(quantum, -128.0f, 127.0f), f};
+            Grid<false>(quantum > 0.0f ? quantum : 1.0f, -128.0f, 127.0f), f};
   }
 };
 

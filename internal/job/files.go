@@ -76,20 +76,19 @@ func (o BuildOptions) check() error {
 		work, _ := o.workPath()
 		paths = append(paths, filepath.Join(work, "calibration.json"))
 	}
-	inputs := []string{o.Model, o.Data, o.Val}
+	inputs := []struct{ what, path string }{{"the model", o.Model}, {"the pictures", o.Data}, {"the labels", o.Val}, {"the log", o.Engine.Log}}
 	if log := o.Engine.Log; log != "" {
 		if err := atomicfile.Check(log); err != nil {
 			return fault.Usage(err)
 		}
-		inputs = append(inputs, log)
 	}
 	for _, path := range paths {
 		if err := atomicfile.Check(path); err != nil {
 			return fault.Usage(err)
 		}
 		for _, in := range inputs {
-			if in != "" && SamePath(path, in) {
-				return fault.Usage(fmt.Errorf("writing %s would replace %s: choose another place for it", path, in))
+			if in.path != "" && SamePath(path, in.path) {
+				return fault.Usage(fmt.Errorf("writing %s would replace %s %s: choose another place for it", path, in.what, in.path))
 			}
 		}
 	}

@@ -122,7 +122,7 @@ func namedBesides(c *urfave.Context, outputs []output) []string {
 	list := c.Args().Slice()
 	for _, f := range c.Command.Flags {
 		name := f.Names()[0]
-		if slices.ContainsFunc(outputs, func(o output) bool { return o.flag == "--"+name }) {
+		if !c.IsSet(name) || slices.ContainsFunc(outputs, func(o output) bool { return o.flag == "--"+name }) {
 			continue
 		}
 		switch v := c.Value(name).(type) {

@@ -107,40 +107,41 @@ func needOutputs(c *urfave.Context, outputs ...output) error {
 			return usage(command, "%s: %v", o.flag, err)
 		}
 		for _, other := range others {
-			if job.SamePath(o.path, other) {
-				return usage(command, "%s %s would overwrite %s, which the command line names besides", o.flag, o.path, other)
+			if job.SamePath(o.path, other.path) {
+				return usage(command, "%s %s would overwrite %s", o.flag, o.path, other.what)
 			}
 		}
-		others = append(others, o.path)
+		others = append(others, besides{"what " + o.flag + " writes", o.path})
 	}
 	return nil
 }
 
-// namedBesides are the arguments and the values of flags on the command line, without those of
-// outputs.
-func namedBesides(c *urfave.Context, outputs []output) []string {
-	list := c.Args().Slice()
+// besides is a file that the command line names, and what it is there.
+type besides struct{ what, path string }
+
+// namedBesides are the arguments and the values of flags on the command line, without those
+// of outputs.
+func namedBesides(c *urfave.Context, outputs []output) (list []besides) {
+	for i, text := range c.Args().Slice() {
+		what := "the file " + text
+		if i == 0 {
+			what = "the model " + text
+		}
+		list = append(list, besides{what, text})
+	}
 	for _, f := range c.Command.Flags {
 		name := f.Names()[0]
 		if !c.IsSet(name) || slices.ContainsFunc(outputs, func(o output) bool { return o.flag == "--"+name }) {
 			continue
 		}
-		switch v := c.Value(name).(type) {
-		case string:
-			list = append(list, v)
-		case urfave.StringSlice:
-			list = append(list, v.Value()...)
+		if text, ok := c.Value(name).(string); ok && text != "" {
+			list = append(list, besides{"the file of --" + name, text})
 		}
 	}
-	for i, text := range list { // --input NAME=FILE
-		if _, path, ok := strings.Cut(text, "="); ok {
-			list[i] = path
-		}
-	}
-	return slices.DeleteFunc(list, func(text string) bool { return text == "" })
+	return list
 }
 
-// needOutputDir is needOutput for a folder of files.
+// needOutputDir is the first half of needOutputs for a folder of files.
 func needOutputDir(command, flag, dir string) error {
 	if err := atomicfile.CheckDir(dir); err != nil {
 		return usage(command, "%s: %v", flag, err)

@@ -58,25 +58,30 @@ TRTACT_HD float exp_clamped(float x) {
   return p * two_n;
 }
 
-// Divisions by a d from 1 to 2^126. On a GPU they are what its division does, without the
-// test for other divisors, after which it would branch.
-TRTACT_HD float inverse_of(float d) {
+// 1 / d and x / d for d from 1 to 2^126.
+#if defined(__CUDACC__) || defined(TRTACT_CUDA_EMULATED)
+// What a GPU's division does once it has seen that d is no other, without the test and its
+// branch. Beyond 2^126 the results are 0 on a GPU, and of an infinite x NaN.
+TRTACT_HD float near_inverse(float d) {
 #if defined(__CUDA_ARCH__)
-  float r;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
-  return fmaf(r, fmaf(-d, r, 1.0f), r);
+  asm("rcp.approx.ftz.f32 %0, %0;" : "+f"(d));
+  return d;
 #else
   return 1.0f / d;
 #endif
 }
+TRTACT_HD float inverse_of(float d) {
+  const float r = near_inverse(d);
+  return fmaf(r, fmaf(-d, r, 1.0f), r);
+}
 TRTACT_HD float divided(float x, float d) {
-#if defined(__CUDA_ARCH__)
   const float r = inverse_of(d), q = x * r;
   return fmaf(r, fmaf(-d, q, x), q);
-#else
-  return x / d;
-#endif
 }
+#else
+TRTACT_HD float inverse_of(float d) { return 1.0f / d; }
+TRTACT_HD float divided(float x, float d) { return x / d; }
+#endif
 
 TRTACT_HD float sigmoid(float x) { return inverse_of(1.0f + exp_clamped(-x)); }
 
